@@ -1,0 +1,199 @@
+"""``fersearch study``: run a shipped study or a file of one's own; list and show what was run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fersearch.cli.options import json_option, study_options, study_settings, workspace_option
+
+__all__ = ["study"]
+
+
+class StudyGroup(click.Group):
+    """Takes shipped studies and study files as its commands."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the shipped studies and the commands about studies."""
+        from fersearch.plugins import list_shipped
+
+        return [*list_shipped("studies", ".toml"), *super().list_commands(context)]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return the command of a shipped study, of a file, or about studies."""
+        command = super().get_command(context, name)
+        if command is not None:
+            return command
+        from fersearch.plugins import list_shipped
+
+        if name in list_shipped("studies", ".toml") or name.endswith(".toml"):
+            return _study_command(name)
+        return None
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name what is near when a study is unknown."""
+        if self.get_command(context, args[0]) is None:
+            from fersearch.errors import InputError, suggestion
+
+            known = self.list_commands(context)
+            raise InputError(
+                f"there is no study or command {args[0]!r}",
+                suggestion(args[0], known) or f"known: {', '.join(known)}",
+            )
+        return super().resolve_command(context, args)
+
+
+@click.group(cls=StudyGroup)
+def study() -> None:
+    """Search for the best distilled student, confirm it over seeds, test it once.
+
+    A study is a shipped one (distill) or a TOML file of your own:
+
+    \b
+        fersearch study distill --trials 50
+        fersearch study ./mine.toml --data faces/
+
+    Running the same command again continues the study; a larger --trials extends it.
+    """
+
+
+HELP = """Search temperature T, balance alpha, FFE splits n of the teacher and the learning rate.
+
+Teachers are trained once for each n and cached; their soft labels are computed once and
+replayed, so a trial costs little more than the student's own training. The best settings are
+then trained again over fresh seeds, beside the same student without a teacher; the test split
+is opened once, at the end.
+
+\b
+    fersearch study distill --trials 50                    drawn faces, half an hour, two cores
+    fersearch study distill --data fer2013.csv --name fer  real faces
+    fersearch study distill --trials 80                    thirty more trials for the first one
+"""
+
+
+def _study_command(name: str) -> click.Command:
+    @click.command(name=name, help=HELP if name == "distill" else f"Run the study {name}.")
+    @study_options
+    @click.pass_context
+    def command(context: click.Context, **given: Any) -> None:
+        run(name, given)
+
+    return command
+
+
+def run(study_name: str, given: dict[str, Any]) -> None:
+    """Run a study with the parsed options and print its result."""
+    from fersearch.cli.display import Display
+
+    settings = study_settings(given)
+    as_json, quiet = given.pop("as_json"), given.pop("quiet")
+    track = not given.pop("no_track")
+    jobs = given.pop("jobs")
+    with Display(quiet=quiet or as_json) as display:
+        display.line("starting: loading PyTorch and the data")
+        from fersearch.api import run_study
+        from fersearch.errors import InputError
+
+        if jobs is not None and jobs < 1:
+            raise InputError(f"jobs must be at least 1 but got {jobs}")
+        result = run_study(
+            study_name,
+            settings=settings,
+            track=track,
+            jobs=jobs or 0,
+            listener=display.study,
+            on_decode=display.decoding,
+            on_data=display.data,
+            command=shlex.join(["fersearch", *sys.argv[1:]]),
+            **given,
+        )
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(result.content, indent=2, ensure_ascii=False))
+        return
+    print(result)
+    print(f"\nreport  {_shown(result.report)}\nmodel   {_shown(result.model)}")
+
+
+def _shown(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _open(workspace: str | None, storage: str) -> Any:
+    from fersearch.api import default_workspace
+    from fersearch.errors import InputError
+    from fersearch.search import default_storage_url, open_storage
+
+    home = default_workspace(workspace).expanduser().resolve()
+    if not storage and not (home / "optuna.db").exists():
+        raise InputError(
+            f"there is no study in the workspace {home}",
+            "run: fersearch study distill, or name another --workspace",
+        )
+    return home, open_storage(storage or default_storage_url(home), lock=home / "optuna.lock")
+
+
+@study.command("list")
+@click.option("--storage", default="", metavar="URL", help="Optuna storage [the workspace's].")
+@workspace_option
+@json_option
+def list_studies(workspace: str | None, storage: str, as_json: bool) -> None:
+    """List the studies of a workspace: trials, best value, state."""
+    from fersearch.search.overview import study_overviews
+
+    home, store = _open(workspace, storage)
+    rows = study_overviews(store, home)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from fersearch.report.text import plain_table
+
+    header = ("study", "state", "complete", "pruned", "failed", "best validation")
+    cells = [
+        (
+            str(row["name"]),
+            str(row["state"]),
+            *(str(row["trials"][state]) for state in ("complete", "pruned", "failed")),
+            "-" if row["best_value"] is None else f"{row['best_value']:.1%}",
+        )
+        for row in rows
+    ]
+    print(plain_table(header, cells))
+
+
+@study.command("show")
+@click.argument("name")
+@click.option("--storage", default="", metavar="URL", help="Optuna storage [the workspace's].")
+@workspace_option
+@json_option
+def show_study(name: str, workspace: str | None, storage: str, as_json: bool) -> None:
+    """Show a study: its result, or how far it is."""
+    from fersearch.search.overview import study_detail
+
+    home, store = _open(workspace, storage)
+    detail = study_detail(store, home, name)
+    if as_json:
+        print(json.dumps(detail, indent=2, ensure_ascii=False))
+        return
+    if detail["result"] is not None:
+        from fersearch.report import summary_text
+
+        print(summary_text(detail["result"]))
+        return
+    counts = detail["trials"]
+    print(
+        f"{name}: {detail['state']}, {counts['complete']} trials complete, "
+        f"{counts['pruned']} pruned, {counts['failed']} failed, {counts['running']} running"
+    )
+    if detail["best_value"] is not None:
+        params = " ".join(f"{key}={value}" for key, value in detail["best_params"].items())
+        print(f"best validation so far: {detail['best_value']:.1%} with {params}")

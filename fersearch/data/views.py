@@ -1,0 +1,193 @@
+"""Augmentation as a pure function: the view of image i in epoch e depends on (seed, e, i) alone.
+
+Because a view does not depend on the batch it comes in, on the order of the data, or on how many
+numbers somebody else drew, a teacher's answer to a view can be computed once and replayed.
+The random numbers come from a counter: a 32-bit integer mix of (key of seed and epoch, image,
+stream), in integer arithmetic that is exact and equal on every device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fersearch.data.preprocessing import Preprocessing
+from fersearch.seeds import derive_seed
+
+__all__ = ["ViewPolicy", "Views", "counter_uniform", "epoch_order"]
+
+STREAMS = 16
+MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewPolicy:
+    """How far a training view may differ from its image; zero everywhere means no augmentation.
+
+    Attributes:
+        shift: Largest translation, as a fraction of the image side (a random crop).
+        scale: Largest relative change of size: 0.1 means a zoom of 0.9-1.1.
+        rotation: Largest rotation in degrees.
+        flip: Probability of a horizontal flip.
+        brightness: Largest change of brightness, in units of the 0-1 grey scale.
+        contrast: Largest relative change of contrast.
+        erase: Probability that one rectangle is replaced by a random grey value.
+        erase_area: Largest share of the image that the rectangle covers.
+    """
+
+    shift: float = 0.06
+    scale: float = 0.08
+    rotation: float = 8.0
+    flip: float = 0.5
+    brightness: float = 0.1
+    contrast: float = 0.15
+    erase: float = 0.15
+    erase_area: float = 0.12
+
+
+def _mix(value: Tensor) -> Tensor:
+    """Mix the low 32 bits of each int64: multiply-xorshift, a bijection on 0..2**32-1."""
+    value = (value ^ (value >> 16)) & MASK
+    value = (value * 0x21F0AAAD) & MASK
+    value = value ^ (value >> 15)
+    value = (value * 0x735A2D97) & MASK
+    return value ^ (value >> 15)
+
+
+def counter_uniform(seed: int, epoch: int, indices: Tensor) -> Tensor:
+    """Return uniform numbers in [0, 1) for the images ``indices`` of one epoch.
+
+    Args:
+        seed: Seed of the views.
+        epoch: Number of the epoch, from 0.
+        indices: int64 ``(B,)``, numbers of the images in the training split.
+
+    Returns:
+        float32 ``(B, 16)``: sixteen independent streams an image, the same on CPU and GPU.
+    """
+    key = derive_seed(seed, "views", epoch)
+    counter = indices.unsqueeze(1) * STREAMS + torch.arange(STREAMS, device=indices.device)
+    mixed = _mix((counter & MASK) ^ (key & MASK))
+    mixed = _mix(mixed ^ ((counter >> 32) & MASK) ^ (key >> 32))
+    return (mixed >> 8).to(torch.float32) * (1.0 / (1 << 24))
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Return the order in which an epoch visits ``count`` images: int64 ``(count,)``."""
+    generator = np.random.Generator(np.random.Philox(derive_seed(seed, "order", epoch)))
+    return generator.permutation(count)
+
+
+class Views:
+    """Training views and evaluation input of a set of images, made in batches on a device.
+
+    Args:
+        images: uint8 ``(N, C, S, S)``; kept where it is (a memory map stays one).
+        preprocessing: How pixels become network input.
+        policy: How far views may differ from their images.
+        seed: Seed of the views.
+        device: Where the batches are made.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        *,
+        preprocessing: Preprocessing,
+        policy: ViewPolicy,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        self.images = images
+        self.preprocessing = preprocessing
+        self.policy = policy
+        self.seed = seed
+        self.device = torch.device(device)
+
+    @classmethod
+    def for_evaluation(
+        cls, images: np.ndarray, *, preprocessing: Mapping[str, Any], device: str = "cpu"
+    ) -> Views:
+        """Prepare images for a saved model, whose config file holds its ``preprocessing``."""
+        return cls(
+            images,
+            preprocessing=Preprocessing.from_plain(preprocessing),
+            policy=ViewPolicy(),
+            seed=0,
+            device=device,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def _pixels(self, indices: np.ndarray) -> Tensor:
+        # Fancy indexing copies the pixels out of the (read-only) memory map.
+        return torch.from_numpy(self.images[indices]).to(self.device, non_blocking=True)
+
+    def evaluation(self, indices: np.ndarray) -> Tensor:
+        """Return the images unchanged as network input, float32 ``(B, 3, S, S)``."""
+        return self.preprocessing(self._pixels(indices))
+
+    def training(self, epoch: int, indices: np.ndarray) -> Tensor:
+        """Return the views of images ``indices`` in ``epoch``, float32 ``(B, 3, S, S)``."""
+        draws = counter_uniform(self.seed, epoch, torch.from_numpy(indices).to(self.device))
+        images = self.preprocessing.scale(self._pixels(indices))
+        images = self._warp(images, draws)
+        images = self._recolour(images, draws)
+        images = self._erase(images, draws)
+        return self.preprocessing.standardise(images)
+
+    def _warp(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Rotate, scale, shift and flip with one bilinear resampling; the border is repeated."""
+        policy = self.policy
+        angle = (draws[:, 0] * 2 - 1) * math.radians(policy.rotation)
+        zoom = 1 + (draws[:, 1] * 2 - 1) * policy.scale
+        mirror = torch.where(draws[:, 2] < policy.flip, -1.0, 1.0)
+        # Normalised coordinates run over 2, so a shift of the side is 2.
+        shift_x = (draws[:, 3] * 2 - 1) * policy.shift * 2
+        shift_y = (draws[:, 4] * 2 - 1) * policy.shift * 2
+        cosine, sine = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+        theta = torch.stack(
+            [
+                torch.stack([cosine * mirror, -sine, shift_x], dim=1),
+                torch.stack([sine * mirror, cosine, shift_y], dim=1),
+            ],
+            dim=1,
+        )
+        grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
+        return torch.nn.functional.grid_sample(
+            images, grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
+
+    def _recolour(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Change contrast about each image's mean, then brightness; values stay in 0-1."""
+        contrast = 1 + (draws[:, 5] * 2 - 1) * self.policy.contrast
+        brightness = (draws[:, 6] * 2 - 1) * self.policy.brightness
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        contrast, brightness = contrast.view(-1, 1, 1, 1), brightness.view(-1, 1, 1, 1)
+        return ((images - mean) * contrast + (mean + brightness)).clamp_(0, 1)
+
+    def _erase(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Replace a random rectangle by a grey value in a random share of the images."""
+        policy = self.policy
+        if policy.erase <= 0:
+            return images
+        side = images.shape[-1]
+        area = draws[:, 8] * policy.erase_area
+        aspect = torch.exp((draws[:, 9] * 2 - 1) * math.log(2.0))
+        height = (torch.sqrt(area * aspect) * side).clamp(max=side).view(-1, 1)
+        width = (torch.sqrt(area / aspect) * side).clamp(max=side).view(-1, 1)
+        top = draws[:, 10:11] * (side - height)
+        left = draws[:, 11:12] * (side - width)
+        position = torch.arange(side, device=images.device).view(1, -1) + 0.5
+        rows = (position >= top) & (position < top + height)
+        columns = (position >= left) & (position < left + width)
+        chosen = (draws[:, 7] < policy.erase).view(-1, 1, 1)
+        mask = (rows.unsqueeze(2) & columns.unsqueeze(1) & chosen).unsqueeze(1)
+        return torch.where(mask, draws[:, 12].view(-1, 1, 1, 1), images)

@@ -1,0 +1,60 @@
+"""Distillation: losses, soft-label replay, recipes, the training loop and its checkpoints."""
+
+from fersearch.distill.evaluation import SplitMetrics, predict_logits, split_metrics
+from fersearch.distill.job import Execution, TrainJob
+from fersearch.distill.losses import (
+    LOSSES,
+    LossSettings,
+    distillation_loss,
+    soft_divergence,
+)
+from fersearch.distill.recipe import RECIPES, Recipe, make_recipe
+from fersearch.distill.soft_labels import (
+    OnlineTeacher,
+    ReplayedTeacher,
+    TeacherSignal,
+    compute_soft_labels,
+    soft_label_folder,
+)
+from fersearch.distill.tasks import (
+    PredictTask,
+    Progress,
+    RunLabel,
+    Task,
+    TeacherTask,
+    TrainTask,
+    execute,
+    teacher_folder,
+)
+from fersearch.distill.trainer import TrainOutcome, build_model, train
+
+__all__ = [
+    "LOSSES",
+    "RECIPES",
+    "Execution",
+    "LossSettings",
+    "OnlineTeacher",
+    "PredictTask",
+    "Progress",
+    "Recipe",
+    "ReplayedTeacher",
+    "RunLabel",
+    "SplitMetrics",
+    "Task",
+    "TeacherSignal",
+    "TeacherTask",
+    "TrainJob",
+    "TrainOutcome",
+    "TrainTask",
+    "build_model",
+    "compute_soft_labels",
+    "distillation_loss",
+    "execute",
+    "make_recipe",
+    "predict_logits",
+    "soft_divergence",
+    "soft_label_folder",
+    "split_metrics",
+    "teacher_folder",
+    "train",
+]

@@ -1,0 +1,68 @@
+"""What determines a training run: two equal jobs on one machine give the same network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fersearch.data.preprocessing import Preprocessing
+from fersearch.data.views import ViewPolicy
+from fersearch.distill.losses import LossSettings
+from fersearch.distill.recipe import Recipe
+from fersearch.records import digest
+
+__all__ = ["Execution", "TrainJob"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Where and how fast a job runs; it changes results by rounding only.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        threads: Number of CPU threads of the run; 0 leaves PyTorch's setting alone.
+        autocast: ``auto`` uses bfloat16 where the device computes it natively and the network
+            gains from it, ``never`` computes in float32 throughout.
+    """
+
+    device: str = "cpu"
+    threads: int = 0
+    autocast: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob:
+    """A training run of one network on one data set.
+
+    Attributes:
+        data_sha256: Digest of the data set's content.
+        model: timm name of the network.
+        model_options: Keyword arguments of the network besides ``num_classes`` and ``drop_rate``.
+        weights: File with initial weights, or empty.
+        weights_sha256: Digest of that file's content, or empty.
+        recipe: Optimiser, schedule and budget.
+        policy: How far training views differ from their images.
+        preprocessing: How pixels become network input.
+        seed: Seed of initial weights, data order, views and dropout.
+        metric: Validation metric that picks the best epoch: ``accuracy`` or ``macro_f1``.
+        loss: Distillation loss, or None for plain cross entropy.
+        teacher: Digest of the teacher whose soft labels are used, or empty.
+    """
+
+    data_sha256: str
+    model: str
+    model_options: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    weights_sha256: str = ""
+    recipe: Recipe
+    policy: ViewPolicy
+    preprocessing: Preprocessing
+    seed: int
+    metric: str = "accuracy"
+    loss: LossSettings | None = None
+    teacher: str = ""
+
+    def digest(self) -> str:
+        """Return the name of this job's content: the path of a weights file is not part of it."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name != "weights"}
+        return digest(plain)

@@ -1,0 +1,42 @@
+"""Networks: everything is a timm model once this package is imported.
+
+>>> import timm
+>>> network = timm.create_model("eff_resnet18", num_classes=7, ffe_splits=4, layout="count")
+>>> parameter_count(network)
+11771975
+"""
+
+from __future__ import annotations
+
+from fersearch.models.bundle import BundleConfig, load_bundle, save_bundle
+from fersearch.models.cost import Macs, file_bytes, macs, parameter_count
+from fersearch.models.eff_resnet import EFFResNet18, Layout
+from fersearch.models.factory import OWN_MODELS, create, list_models
+from fersearch.models.ffe import FFEBlock, RightChain, TwoWayChains
+from fersearch.models.options import valid_splits
+from fersearch.models.shufflenet import ShuffleNetV2, Stem
+from fersearch.models.weights import LoadReport, load_weights, read_weights
+
+__all__ = [
+    "OWN_MODELS",
+    "BundleConfig",
+    "EFFResNet18",
+    "FFEBlock",
+    "Layout",
+    "LoadReport",
+    "Macs",
+    "RightChain",
+    "ShuffleNetV2",
+    "Stem",
+    "TwoWayChains",
+    "create",
+    "file_bytes",
+    "list_models",
+    "load_bundle",
+    "load_weights",
+    "macs",
+    "parameter_count",
+    "read_weights",
+    "save_bundle",
+    "valid_splits",
+]

@@ -1,0 +1,93 @@
+"""A study's folder in the workspace: where its records, networks, report and result lie."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fersearch.errors import FersearchError
+from fersearch.records import RunRecord, load_record, save_record
+
+__all__ = ["StudyFolder"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """Paths of one study; nothing is created by naming them.
+
+    Attributes:
+        workspace: The workspace's folder.
+        name: Name of the study.
+    """
+
+    workspace: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Folder of everything that belongs to the study."""
+        return self.workspace / "studies" / self.name
+
+    @property
+    def cache(self) -> Path:
+        """The workspace's cache, shared by all studies."""
+        return self.workspace / "cache"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs the study."""
+        return self.path / "lock"
+
+    @property
+    def result(self) -> Path:
+        """The finished study's figures."""
+        return self.path / "result.json"
+
+    @property
+    def model(self) -> Path:
+        """The network to deploy."""
+        return self.path / "model"
+
+    @property
+    def test_reads(self) -> Path:
+        """One line for every time the test split was opened."""
+        return self.path / "test_reads.jsonl"
+
+    @property
+    def test_logits(self) -> Path:
+        """The tested networks' logits on the test split."""
+        return self.path / "test_logits.npz"
+
+    def checkpoint(self, run_id: str) -> Path:
+        """Checkpoint of a run in progress."""
+        return self.path / "checkpoints" / f"{run_id}.pt"
+
+    def bundle(self, run_id: str) -> Path:
+        """Saved network of a finished run."""
+        return self.path / "models" / run_id
+
+    def record(self, run_id: str) -> Path:
+        """Record of a finished run."""
+        return self.path / "runs" / f"{run_id}.json"
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record of a finished run."""
+        save_record(record, self.record(record.run_id))
+
+    def records(self) -> list[RunRecord]:
+        """Return the records of all finished runs, by name."""
+        return [load_record(path) for path in sorted((self.path / "runs").glob("*.json"))]
+
+    def load_result(self) -> dict[str, Any] | None:
+        """Return the finished study's figures, or None while there are none."""
+        if not self.result.exists():
+            return None
+        try:
+            content: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FersearchError(
+                f"{self.result} cannot be read: {error}", "delete it and run the study again"
+            ) from error
+        return content

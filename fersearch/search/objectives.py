@@ -1,0 +1,147 @@
+"""Objectives: how the settings of a trial become training jobs.
+
+A study file names its objective as ``module:function``. An objective is a pure function from
+(:class:`StudyContext`, settings, seed) to a :class:`RunPlan`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fersearch.data.dataset import DataInfo
+from fersearch.data.preprocessing import Preprocessing
+from fersearch.data.views import ViewPolicy
+from fersearch.distill import LossSettings, TrainJob, make_recipe
+from fersearch.errors import InputError
+from fersearch.spec import Scalar, StudySpec, require_parameters
+
+__all__ = ["Objective", "RunPlan", "StudyContext", "distillation", "resolve_objective"]
+
+# Where a study does not search a parameter, the paper's best setting of Table I stands in.
+PAPER = {"temperature": 6.0, "alpha": 0.4, "ffe_splits": 4, "learning_rate": 0.01}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyContext:
+    """What all runs of a study share.
+
+    Attributes:
+        spec: The study.
+        info: The data set.
+        preprocessing: How pixels become network input.
+        policy: How far training views differ from their images.
+        teacher_weights: File with initial weights of the teacher, or empty.
+        teacher_weights_sha256: Digest of that file, or empty.
+    """
+
+    spec: StudySpec
+    info: DataInfo
+    preprocessing: Preprocessing
+    policy: ViewPolicy
+    teacher_weights: str = ""
+    teacher_weights_sha256: str = ""
+
+    def job(self, *, seed: int, learning_rate: float, **changes: Any) -> TrainJob:
+        """Return the job that trains the bare student; ``changes`` replace the job's fields."""
+        budget, training = self.spec.budget, self.spec.training
+        fields: dict[str, Any] = {
+            "data_sha256": self.info.sha256,
+            "model": training.student,
+            "model_options": dict(training.student_options),
+            "recipe": make_recipe(
+                training.recipe,
+                epochs=budget.epochs,
+                batch_size=budget.batch_size,
+                learning_rate=learning_rate,
+                dropout=training.dropout,
+                label_smoothing=training.label_smoothing,
+            ),
+            "policy": self.policy,
+            "preprocessing": self.preprocessing,
+            "seed": seed,
+            "metric": self.spec.search.metric,
+        }
+        return TrainJob(**{**fields, **changes})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What it takes to run one setting once.
+
+    Attributes:
+        job: The student's training job.
+        teacher: The teacher's training job, or None when there is no teacher.
+    """
+
+    job: TrainJob
+    teacher: TrainJob | None
+
+
+Objective = Callable[[StudyContext, Mapping[str, Scalar], int], RunPlan]
+
+
+def distillation(context: StudyContext, params: Mapping[str, Scalar], seed: int) -> RunPlan:
+    """Distil the student from the teacher with ``ffe_splits`` subsets (Eq 4-9).
+
+    Args:
+        context: The study.
+        params: ``temperature``, ``alpha``, ``ffe_splits`` and ``learning_rate``; a missing one
+            takes the paper's value.
+        seed: Seed of the student.
+    """
+    spec = context.spec
+    values = {**PAPER, **spec.teacher.options, **params}
+    options: dict[str, Scalar] = dict(spec.teacher.options)
+    if spec.teacher.model == "eff_resnet18":
+        options["ffe_splits"] = values["ffe_splits"]
+    recipe = make_recipe(
+        spec.training.recipe,
+        epochs=spec.budget.teacher_epochs,
+        batch_size=spec.budget.batch_size,
+        learning_rate=spec.teacher.learning_rate,
+        dropout=spec.training.dropout,
+        label_smoothing=spec.training.label_smoothing,
+    )
+    teacher = context.job(
+        seed=spec.teacher.seed,
+        learning_rate=spec.teacher.learning_rate,
+        model=spec.teacher.model,
+        model_options=options,
+        recipe=recipe,
+        weights=context.teacher_weights,
+        weights_sha256=context.teacher_weights_sha256,
+    )
+    loss = LossSettings(
+        name=spec.training.loss,
+        temperature=float(values["temperature"]),
+        alpha=float(values["alpha"]),
+    )
+    job = context.job(
+        seed=seed,
+        learning_rate=float(values["learning_rate"]),
+        loss=loss,
+        teacher=teacher.digest(),
+    )
+    return RunPlan(job=job, teacher=teacher)
+
+
+def resolve_objective(spec: StudySpec) -> Objective:
+    """Return the function that a study file names, and check that it knows the parameters.
+
+    Raises:
+        InputError: There is no such function, or it does not know a searched parameter.
+    """
+    module, _, name = spec.objective.partition(":")
+    try:
+        function: Objective = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"the objective {spec.objective} of study {spec.name} cannot be imported: {error}",
+            "write it as module:function of an installed module",
+        ) from error
+    if function is distillation:
+        require_parameters(spec, allowed=PAPER)
+    return function

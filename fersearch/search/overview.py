@@ -1,0 +1,56 @@
+"""What the studies of a workspace are and how far they have come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from fersearch.records import to_plain
+from fersearch.search.folder import StudyFolder
+from fersearch.search.storage import load_study, study_names
+
+__all__ = ["study_detail", "study_overviews"]
+
+
+def _overview(study: Study, folder: StudyFolder) -> dict[str, Any]:
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    best = max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+    plain: dict[str, Any] = to_plain(
+        {
+            "name": study.study_name,
+            "state": "finished" if folder.result.exists() else "unfinished",
+            "trials": {
+                "complete": len(complete),
+                "pruned": sum(trial.state == TrialState.PRUNED for trial in trials),
+                "failed": sum(trial.state == TrialState.FAIL for trial in trials),
+                "running": sum(trial.state == TrialState.RUNNING for trial in trials),
+            },
+            "best_value": None if best is None else best.value,
+            "best_params": {} if best is None else best.params,
+        }
+    )
+    return plain
+
+
+def study_overviews(storage: RDBStorage, workspace: Path) -> list[dict[str, Any]]:
+    """Return name, state, trial counts and best value of every study of a storage."""
+    return [
+        _overview(load_study(storage, name), StudyFolder(workspace, name))
+        for name in study_names(storage)
+    ]
+
+
+def study_detail(storage: RDBStorage, workspace: Path, name: str) -> dict[str, Any]:
+    """Return a study's overview and, when it is finished, its ``result.json``.
+
+    Raises:
+        InputError: There is no study of that name.
+    """
+    folder = StudyFolder(workspace, name)
+    overview = _overview(load_study(storage, name), folder)
+    return {**overview, "result": folder.load_result()}

@@ -1,0 +1,71 @@
+"""The search's plots, by Optuna itself, as PNG files for the report."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from fersearch.files import atomic_path
+
+__all__ = ["draw_search_plots"]
+
+
+def draw_search_plots(study: Study, folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """Draw history, importances, parallel coordinates and the trials' learning curves.
+
+    Args:
+        study: The finished search.
+        folder: Where the PNG files go.
+
+    Returns:
+        Title and file name of each plot, and a note for each that could not be drawn.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as plots
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    wanted: list[tuple[str, str, Callable[[Study], Any], int]] = [
+        ("Optimisation history", "history.png", plots.plot_optimization_history, 1),
+        ("Parameter importances", "importances.png", plots.plot_param_importances, 4),
+        ("Parallel coordinates", "parallel.png", _parallel, 2),
+        ("Learning curves of the trials", "curves.png", plots.plot_intermediate_values, 1),
+    ]
+    drawn, notes = [], []
+    for title, name, plot, needed in wanted:
+        if len(complete) < needed:
+            notes.append(f"{title}: needs {needed} complete trials, there are {len(complete)}.")
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                axes = plot(study)
+            except (ValueError, RuntimeError) as error:
+                # Importances are undefined when every trial reached the same value.
+                notes.append(f"{title}: not drawn, {error}.")
+                pyplot.close("all")
+                continue
+            figure = getattr(axes, "figure", None) or axes.ravel()[0].figure
+            if name == "curves.png" and axes.get_legend() is not None:
+                axes.get_legend().remove()
+            figure.set_size_inches(8, 4.5)
+            with atomic_path(folder / name) as temporary:
+                figure.savefig(temporary, dpi=110, bbox_inches="tight", format="png")
+            pyplot.close("all")
+        drawn.append((title, name))
+    return drawn, notes
+
+
+def _parallel(study: Study) -> Any:
+    from optuna.visualization import matplotlib as plots
+
+    return plots.plot_parallel_coordinate(study)

@@ -1,0 +1,253 @@
+"""Workers that do tasks: in this process, or in processes of their own that die with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Protocol
+
+from fersearch.distill import Progress, Task, execute
+from fersearch.errors import FersearchError
+from fersearch.records import RunRecord
+
+__all__ = ["Failure", "InlinePool", "Pool", "ProcessPool", "make_pool"]
+
+Handler = Callable[[Progress], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A task that raised, or whose process died.
+
+    Attributes:
+        message: What happened, in one line.
+        expected: Whether it is an error with a message for the user.
+        details: The traceback.
+    """
+
+    message: str
+    expected: bool = False
+    details: str = ""
+
+    def error(self) -> FersearchError:
+        """Return it as an error to raise."""
+        if self.expected:
+            return FersearchError(self.message)
+        return FersearchError(f"a worker failed: {self.message}\n{self.details}".strip())
+
+
+Result = RunRecord | Failure | None
+
+
+def _failure(error: Exception) -> Failure:
+    expected = isinstance(error, FersearchError)
+    message = str(error) if expected else f"{type(error).__name__}: {error}"
+    return Failure(message=message, expected=expected, details=traceback.format_exc())
+
+
+class Pool(Protocol):
+    """Something that does tasks, a limited number at a time."""
+
+    @property
+    def free(self) -> int:
+        """How many more tasks can be submitted now."""
+        ...
+
+    @property
+    def busy(self) -> int:
+        """How many tasks are submitted and not finished."""
+        ...
+
+    def submit(self, name: str, task: Task) -> None:
+        """Start a task; needs a free worker."""
+        ...
+
+    def wait(self, handler: Handler) -> tuple[str, Result]:
+        """Pass progress to ``handler`` until one task ends; return its name and result."""
+        ...
+
+    def close(self) -> None:
+        """Stop the workers; what they were doing is lost up to the last checkpoint."""
+        ...
+
+
+class InlinePool:
+    """Does one task at a time in this process."""
+
+    def __init__(self) -> None:
+        self._tasks: list[tuple[str, Task]] = []
+
+    @property
+    def free(self) -> int:
+        """How many more tasks can be submitted now."""
+        return 1 - len(self._tasks)
+
+    @property
+    def busy(self) -> int:
+        """How many tasks are submitted and not finished."""
+        return len(self._tasks)
+
+    def submit(self, name: str, task: Task) -> None:
+        """Remember a task; it runs in :meth:`wait`."""
+        self._tasks.append((name, task))
+
+    def wait(self, handler: Handler) -> tuple[str, Result]:
+        """Run the submitted task."""
+        name, task = self._tasks.pop()
+        try:
+            return name, execute(task, handler)
+        except Exception as error:  # noqa: BLE001 - handed to the caller as a Failure
+            return name, _failure(error)
+
+    def close(self) -> None:
+        """Forget a task that was submitted and never run."""
+        self._tasks.clear()
+
+
+def _serve(connection: Connection, parent: Connection, plugins: tuple[str, ...]) -> None:
+    """Run tasks from ``connection`` until it closes; the body of a worker process."""
+    # Ctrl-C reaches the whole process group: only the parent acts on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent.close()
+    for plugin in plugins:
+        from fersearch.plugins import load_plugin
+
+        load_plugin(plugin)
+
+    def emit(progress: Progress) -> bool:
+        connection.send(progress)
+        return bool(connection.recv())
+
+    while True:
+        try:
+            name, task = connection.recv()
+        except EOFError:
+            return
+        try:
+            result: Result = execute(task, emit)
+        except (EOFError, BrokenPipeError):
+            return
+        except Exception as error:  # noqa: BLE001 - handed to the parent as a Failure
+            result = _failure(error)
+        connection.send((name, result))
+
+
+def _watch_parent() -> None:
+    """End this process when its parent has gone, however it went (kill -9 included)."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _worker(connection: Connection, parent: Connection, plugins: tuple[str, ...]) -> None:
+    _watch_parent()
+    _serve(connection, parent, plugins)
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    task: str = ""
+
+
+class ProcessPool:
+    """Does tasks in worker processes, each with its own PyTorch.
+
+    Processes and not threads: dropout draws from a generator that threads would share.
+
+    Args:
+        size: Number of processes.
+        plugins: Plug-in files that each process loads first.
+    """
+
+    def __init__(self, size: int, *, plugins: tuple[str, ...] = ()) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._plugins = plugins
+        self._workers = [self._start() for _ in range(size)]
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_worker, args=(theirs, ours, self._plugins), daemon=True
+        )
+        process.start()
+        theirs.close()
+        return _Worker(process=process, connection=ours)
+
+    @property
+    def free(self) -> int:
+        """How many more tasks can be submitted now."""
+        return sum(not worker.task for worker in self._workers)
+
+    @property
+    def busy(self) -> int:
+        """How many tasks are submitted and not finished."""
+        return sum(bool(worker.task) for worker in self._workers)
+
+    def submit(self, name: str, task: Task) -> None:
+        """Send a task to a free worker; a worker that died while idle is replaced."""
+        number = next(index for index, worker in enumerate(self._workers) if not worker.task)
+        try:
+            self._workers[number].connection.send((name, task))
+        except (BrokenPipeError, ConnectionResetError):
+            self._workers[number] = self._start()
+            self._workers[number].connection.send((name, task))
+        self._workers[number].task = name
+
+    def wait(self, handler: Handler) -> tuple[str, Result]:
+        """Pass progress to ``handler`` until one task ends; return its name and result."""
+        while True:
+            connections = {
+                worker.connection: index
+                for index, worker in enumerate(self._workers)
+                if worker.task
+            }
+            for connection in wait(list(connections)):
+                index = connections[connection]  # type: ignore[index]
+                worker = self._workers[index]
+                try:
+                    message = worker.connection.recv()
+                    if isinstance(message, Progress):
+                        worker.connection.send(handler(message))
+                        continue
+                except (EOFError, ConnectionResetError, BrokenPipeError):
+                    return self._bury(index)
+                worker.task = ""
+                name, result = message
+                return name, result
+
+    def _bury(self, index: int) -> tuple[str, Result]:
+        """Replace a worker that died and report its task as failed."""
+        worker = self._workers[index]
+        worker.process.join(timeout=5)
+        code = worker.process.exitcode
+        self._workers[index] = self._start()
+        reason = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return worker.task, Failure(message=f"its process ended with {reason}{hint}")
+
+    def close(self) -> None:
+        """Stop the workers at once."""
+        for worker in self._workers:
+            worker.process.terminate()
+            worker.connection.close()
+        for worker in self._workers:
+            worker.process.join(timeout=5)
+
+
+def make_pool(jobs: int, *, plugins: tuple[str, ...] = ()) -> Pool:
+    """Return workers for ``jobs`` tasks at a time; one works in this process."""
+    return InlinePool() if jobs == 1 else ProcessPool(jobs, plugins=plugins)

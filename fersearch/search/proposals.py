@@ -1,0 +1,197 @@
+"""What a study tries next, as a pure function of its seed and of what earlier trials showed.
+
+Trial ``t`` is proposed from the results of trials ``0 .. t - lag`` and from the settings (not the
+results) of the ``lag - 1`` trials after them, by a sampler built anew from hash(seed, t). Its
+pruning decisions compare it with the same finished trials. Nothing else enters: not the clock, not
+the number of workers, not how often the study was stopped. So a study gives the same trials in one
+go, in pieces, or on several workers, as long as at most ``lag`` of them run at a time.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from fersearch.errors import FersearchError
+
+from fersearch.seeds import derive_seed
+from fersearch.spec import (
+    CategoricalParameter,
+    FloatParameter,
+    Parameter,
+    Scalar,
+    StudySpec,
+    is_active,
+)
+
+__all__ = ["Proposer", "TrialWatch", "distribution"]
+
+RUNGS = "rungs"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """Return Optuna's form of a parameter's range."""
+    if isinstance(parameter, CategoricalParameter):
+        return CategoricalDistribution(parameter.choices)
+    if isinstance(parameter, FloatParameter):
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+    return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """Return a fresh sampler: ``tpe`` (multivariate), ``gp``, ``nsga2`` or ``random``."""
+    seed %= 2**32
+    if name == "tpe":
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+    if name == "gp":
+        return GPSampler(seed=seed, deterministic_objective=True)
+    if name == "nsga2":
+        return NSGAIISampler(seed=seed, population_size=10)
+    return RandomSampler(seed=seed)
+
+
+def make_pruner(name: str, epochs: int) -> BasePruner:
+    """Return a pruner for trials of ``epochs`` epochs: ``hyperband``, ``median`` or ``none``."""
+    if name == "hyperband" and epochs > 1:
+        return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    if name == "median" and epochs > 1:
+        return MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 4))
+    return NopPruner()
+
+
+class Proposer:
+    """Proposes trials of one study and decides which to prune."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._lag = spec.search.lag
+        self._distributions = {item.name: distribution(item) for item in spec.space}
+
+    def ready(self, trials: Sequence[FrozenTrial], number: int) -> bool:
+        """Return whether everything that trial ``number`` may learn from has finished."""
+        return all(
+            trial.state in FINISHED for trial in trials if trial.number <= number - self._lag
+        )
+
+    def propose(self, trials: Sequence[FrozenTrial], number: int) -> dict[str, Scalar]:
+        """Return the settings of trial ``number``; the study's enqueued settings come first."""
+        if number < len(self._spec.enqueue):
+            return dict(self._spec.enqueue[number])
+        view = self._view(trials, number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = view.ask()
+            values: dict[str, Scalar] = {}
+            for parameter in self._spec.space:
+                if is_active(parameter, values):
+                    values[parameter.name] = _suggest(trial, parameter)
+        return values
+
+    def active_distributions(
+        self, params: Mapping[str, Scalar]
+    ) -> dict[str, BaseDistribution]:
+        """Return the ranges of the parameters that a trial has."""
+        return {name: self._distributions[name] for name in self._distributions if name in params}
+
+    def watch(
+        self, trials: Sequence[FrozenTrial], number: int, params: Mapping[str, Scalar]
+    ) -> TrialWatch:
+        """Return the judge of a running trial's reports."""
+        view = self._view(trials, number)
+        view.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=dict(params),
+                distributions=self.active_distributions(params),
+            )
+        )
+        return TrialWatch(view, number)
+
+    def _view(self, trials: Sequence[FrozenTrial], number: int) -> Study:
+        """Build an in-memory study that shows exactly what trial ``number`` may know."""
+        search = self._spec.search
+        view = optuna.create_study(
+            storage=InMemoryStorage(),
+            # Hyperband derives the bracket from the study's name: a name made of the seed keeps
+            # the user's name for the study out of the results.
+            study_name=f"seed-{search.seed}",
+            direction="maximize",
+            sampler=make_sampler(search.sampler, derive_seed(search.seed, "sampler", number)),
+            pruner=make_pruner(search.pruner, self._spec.budget.epochs),
+        )
+        earlier = sorted(trials, key=lambda trial: trial.number)[:number]
+        if [trial.number for trial in earlier] != list(range(number)):
+            raise FersearchError(
+                f"the study's storage lacks trials before number {number}",
+                "its database was changed by something else: give the study another --name",
+            )
+        for trial in earlier:
+            view.add_trial(self._shown(trial, known=trial.number <= number - self._lag))
+        return view
+
+    def _shown(self, trial: FrozenTrial, *, known: bool) -> FrozenTrial:
+        if not known:
+            params = trial.params or trial.system_attrs.get("fixed_params", {})
+            return create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=self.active_distributions(params),
+            )
+        return create_trial(
+            state=trial.state,
+            value=trial.value if trial.state == TrialState.COMPLETE else None,
+            params=trial.params,
+            distributions=trial.distributions,
+            intermediate_values=trial.intermediate_values,
+            system_attrs=dict(trial.user_attrs.get(RUNGS, {})),
+        )
+
+
+class TrialWatch:
+    """Judges the reports of one running trial against what was finished before it."""
+
+    def __init__(self, view: Study, number: int) -> None:
+        self._view = view
+        self._number = number
+        self._trial_id = view.get_trials(deepcopy=False)[number]._trial_id
+        self._steps: set[int] = set()
+
+    def report(self, step: int, value: float) -> bool:
+        """Take the metric of an epoch; return whether the trial should be pruned."""
+        if step in self._steps:
+            return False
+        self._steps.add(step)
+        self._view._storage.set_trial_intermediate_value(self._trial_id, step, value)
+        trial = self._view.get_trials(deepcopy=False)[self._number]
+        return bool(self._view.pruner.prune(self._view, trial))
+
+    def rungs(self) -> dict[str, Any]:
+        """Return what the pruner noted about the trial, to be kept with it."""
+        return dict(self._view.get_trials(deepcopy=False)[self._number].system_attrs)
+
+
+def _suggest(trial: optuna.Trial, parameter: Parameter) -> Scalar:
+    if isinstance(parameter, CategoricalParameter):
+        return trial.suggest_categorical(parameter.name, parameter.choices)
+    if isinstance(parameter, FloatParameter):
+        return trial.suggest_float(
+            parameter.name, parameter.low, parameter.high, log=parameter.log
+        )
+    return trial.suggest_int(
+        parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step
+    )

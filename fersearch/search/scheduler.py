@@ -1,0 +1,173 @@
+"""Keeping workers busy: runs wait for their soft labels, soft labels are made when wanted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from fersearch.distill import Execution, Progress, RunLabel, TeacherTask, TrainJob, TrainTask
+from fersearch.errors import FersearchError
+from fersearch.records import RunRecord
+from fersearch.search.objectives import RunPlan
+from fersearch.search.pool import Failure, Pool, Result
+
+__all__ = ["Scheduler", "teacher_run_id"]
+
+Want = tuple[str, int]
+NO_SEED = -1
+
+
+def teacher_run_id(job: TrainJob) -> str:
+    """Return the name of a teacher's run: ``teacher-n4``, or the model's name without splits."""
+    splits = job.model_options.get("ffe_splits")
+    return f"teacher-n{splits}" if splits is not None else f"teacher-{job.model}"
+
+
+class Scheduler:
+    """Runs training tasks on a pool, and before them what they need.
+
+    Args:
+        pool: The workers.
+        dataset: Folder of the decoded data.
+        cache: The workspace's cache.
+        execution: Device, threads, precision of every task.
+        study: Name of the study.
+        protocol_hash: Digest of its protocol.
+        on_progress: Told of every epoch; returning False prunes the run.
+        on_teacher: Told of every teacher once it is there.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        dataset: Path,
+        cache: Path,
+        execution: Execution,
+        study: str,
+        protocol_hash: str,
+        on_progress: Callable[[Progress], bool],
+        on_teacher: Callable[[RunRecord], None],
+    ) -> None:
+        self._pool = pool
+        self._dataset = dataset
+        self._cache = cache
+        self._execution = execution
+        self._study = study
+        self._protocol_hash = protocol_hash
+        self._on_progress = on_progress
+        self._on_teacher = on_teacher
+        self._waiting: list[tuple[TrainTask, Want | None]] = []
+        self._teachers: deque[tuple[Want, TeacherTask]] = deque()
+        self._wanted: set[Want] = set()
+        self._ready: set[Want] = set()
+        self._running: dict[str, Want] = {}
+
+    @property
+    def open_runs(self) -> int:
+        """Number of training tasks that wait."""
+        return len(self._waiting)
+
+    def add(
+        self, label: RunLabel, plan: RunPlan, *, checkpoint: Path, bundle: Path | None = None
+    ) -> None:
+        """Queue a training run and, if they are missing, its teacher and soft labels."""
+        task = TrainTask(
+            label=label,
+            job=plan.job,
+            teacher_job=plan.teacher,
+            dataset=self._dataset,
+            cache=self._cache,
+            checkpoint=checkpoint,
+            bundle=bundle,
+            execution=self._execution,
+        )
+        want = None
+        if plan.teacher is not None:
+            want = (plan.teacher.digest(), plan.job.seed)
+            self._want(want, plan.teacher, seeds=(plan.job.seed,), epochs=plan.job.recipe.epochs)
+        self._waiting.append((task, want))
+
+    def add_teacher(self, teacher: TrainJob) -> None:
+        """Queue a teacher without soft labels, unless it has been wanted before."""
+        if all(digest != teacher.digest() for digest, _ in self._wanted):
+            self._want((teacher.digest(), NO_SEED), teacher, seeds=(), epochs=0)
+
+    def _want(
+        self, want: Want, teacher: TrainJob, *, seeds: tuple[int, ...], epochs: int
+    ) -> None:
+        if want in self._wanted:
+            return
+        self._wanted.add(want)
+        label = RunLabel(
+            run_id=teacher_run_id(teacher),
+            study=self._study,
+            role="teacher",
+            protocol_hash=self._protocol_hash,
+            parameters={
+                "learning_rate": teacher.recipe.learning_rate,
+                "epochs": teacher.recipe.epochs,
+                **teacher.model_options,
+            },
+        )
+        task = TeacherTask(
+            label=label,
+            job=teacher,
+            dataset=self._dataset,
+            cache=self._cache,
+            seeds=seeds,
+            epochs=epochs,
+            execution=self._execution,
+        )
+        self._teachers.append((want, task))
+
+    def run(
+        self,
+        *,
+        refill: Callable[[], None],
+        on_result: Callable[[str, RunRecord | Failure], None],
+    ) -> None:
+        """Work until nothing is left.
+
+        Args:
+            refill: Called whenever a worker may be free; may :meth:`add` runs.
+            on_result: Told the name and result of every training run.
+
+        Raises:
+            FersearchError: A teacher could not be made.
+        """
+        while True:
+            refill()
+            self._submit()
+            if self._pool.busy == 0:
+                if self._waiting or self._teachers:
+                    raise FersearchError("the workers are idle while runs wait for a teacher")
+                return
+            name, result = self._pool.wait(self._on_progress)
+            if name in self._running:
+                self._teacher_done(self._running.pop(name), result)
+            elif result is not None:
+                on_result(name, result)
+
+    def _teacher_done(self, want: Want, result: Result) -> None:
+        if isinstance(result, Failure):
+            raise result.error()
+        self._ready.add(want)
+        if result is not None:
+            self._on_teacher(result)
+
+    def _submit(self) -> None:
+        # Teachers first: several runs wait for each.
+        while self._pool.free and self._teachers:
+            want, task = self._teachers.popleft()
+            name = f"{task.label.run_id} for seed {want[1]} ({want[0]})"
+            self._running[name] = want
+            self._pool.submit(name, task)
+        for entry in list(self._waiting):
+            task_, want_ = entry
+            if not self._pool.free:
+                return
+            if want_ is None or want_ in self._ready:
+                self._waiting.remove(entry)
+                self._pool.submit(task_.label.run_id, task_)

@@ -1,0 +1,124 @@
+"""Opening a study's storage: SQLite with a write-ahead log by default, any Optuna URL otherwise."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from fersearch.errors import InputError, suggestion
+from fersearch.files import ensure_folder, file_lock
+
+__all__ = ["default_storage_url", "load_study", "open_storage", "open_study", "study_names"]
+
+SQLITE_BUSY_SECONDS = 60
+CONNECT_SECONDS = 5
+
+
+def default_storage_url(workspace: Path) -> str:
+    """Return the URL of the workspace's own study storage."""
+    return f"sqlite:///{workspace.resolve() / 'optuna.db'}"
+
+
+def _set_pragmas(connection: Any, record: object) -> None:
+    """Let readers and a writer work at once, and a commit survive a killed process."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _check_server(url: sqlalchemy.URL) -> None:
+    """Fail soon and clearly when nothing listens where the URL points."""
+    if not url.host:
+        return
+    ports = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
+    port = url.port or ports.get(url.get_backend_name(), 0)
+    if not port:
+        return
+    try:
+        socket.create_connection((url.host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(
+            f"the study storage at {url.host}:{port} cannot be reached: {error}",
+            "start the database server or correct --storage",
+        ) from error
+
+
+def open_storage(url: str, *, lock: Path) -> RDBStorage:
+    """Open a storage; its tables are made under a lock, so that two processes may start at once.
+
+    Args:
+        url: SQLAlchemy URL: ``sqlite:///FILE``, ``postgresql://...``.
+        lock: File to lock while the tables are made.
+
+    Raises:
+        InputError: The URL is wrong, its driver is missing or its server cannot be reached.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    shown = url.split("@")[-1]
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            if parsed.database:
+                ensure_folder(Path(parsed.database).resolve().parent)
+            engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
+        else:
+            _check_server(parsed)
+            engine_kwargs = {"pool_pre_ping": True}
+        with file_lock(lock):
+            storage = RDBStorage(url, engine_kwargs=engine_kwargs)
+    except ImportError as error:
+        raise InputError(
+            f"the driver of the study storage {shown} is not installed: {error}",
+            "install it with pip, for PostgreSQL: pip install psycopg2-binary",
+        ) from error
+    except (SQLAlchemyError, ValueError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"the study storage {shown} cannot be opened: {reason}",
+            "give --storage a URL like sqlite:///study.db or postgresql://user:password@host/name",
+        ) from error
+    if parsed.get_backend_name() == "sqlite":
+        sqlalchemy.event.listen(storage.engine, "connect", _set_pragmas)
+        storage.engine.dispose()
+    return storage
+
+
+def open_study(storage: RDBStorage, name: str) -> Study:
+    """Create the study or open it; the engine proposes by itself, so sampler and pruner are idle."""
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="maximize",
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=optuna.pruners.NopPruner(),
+        load_if_exists=True,
+    )
+
+
+def study_names(storage: RDBStorage) -> list[str]:
+    """Return the names of all studies of a storage."""
+    return sorted(optuna.get_all_study_names(storage))
+
+
+def load_study(storage: RDBStorage, name: str) -> Study:
+    """Open an existing study.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    names = study_names(storage)
+    if name not in names:
+        raise InputError(
+            f"there is no study {name!r} in this workspace",
+            suggestion(name, names) if names else "run: fersearch study distill",
+        )
+    return open_study(storage, name)

@@ -1,0 +1,221 @@
+"""The search itself: ask, train, report, prune, tell, against a storage that outlives the process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from fersearch.distill import Progress, RunLabel
+from fersearch.errors import FersearchError
+from fersearch.records import EpochRecord, RunRecord
+from fersearch.search.folder import StudyFolder
+from fersearch.search.objectives import Objective, StudyContext
+from fersearch.search.pool import Failure
+from fersearch.search.proposals import FINISHED, RUNGS, Proposer, TrialWatch
+from fersearch.search.scheduler import Scheduler
+from fersearch.spec import Scalar
+
+__all__ = ["TrialBook", "trial_run_id"]
+
+# When this many trials in a row fail before any succeeds, the reason is not their settings.
+HOPELESS_FAILURES = 3
+
+
+def trial_run_id(number: int) -> str:
+    """Return the name of a trial's run.
+
+    >>> trial_run_id(7)
+    'trial-0007'
+    """
+    return f"trial-{number:04d}"
+
+
+class TrialBook:
+    """The trials of one study: creates them, follows them, closes them.
+
+    Args:
+        study: The study in its storage.
+        context: What all runs share.
+        objective: Turns settings into jobs.
+        folder: Where records and checkpoints go.
+        protocol_hash: Digest of the protocol.
+        timeout: Seconds after which no new trial is started, or None.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        context: StudyContext,
+        objective: Objective,
+        folder: StudyFolder,
+        protocol_hash: str,
+        timeout: float | None = None,
+    ) -> None:
+        self._study = study
+        self._storage = study._storage
+        self._context = context
+        self._objective = objective
+        self._folder = folder
+        self._protocol_hash = protocol_hash
+        self._proposer = Proposer(context.spec)
+        self._watches: dict[str, TrialWatch] = {}
+        self._numbers: dict[str, int] = {}
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials by number."""
+        return self._study.get_trials(deepcopy=False)
+
+    def finished(self) -> list[FrozenTrial]:
+        """Return the finished trials by number."""
+        return [trial for trial in self.trials() if trial.state in FINISHED]
+
+    def best(self) -> FrozenTrial | None:
+        """Return the complete trial with the highest value, the earliest of equals."""
+        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+    def top(self, count: int) -> list[FrozenTrial]:
+        """Return the best complete trials with different settings, best first."""
+        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        complete.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
+        chosen: list[FrozenTrial] = []
+        for trial in complete:
+            if all(trial.params != other.params for other in chosen):
+                chosen.append(trial)
+        return chosen[:count]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many trials are complete, pruned and failed."""
+        states = [trial.state for trial in self.trials()]
+        return {
+            "complete": states.count(TrialState.COMPLETE),
+            "pruned": states.count(TrialState.PRUNED),
+            "failed": states.count(TrialState.FAIL),
+        }
+
+    def resume(self, scheduler: Scheduler) -> int:
+        """Queue the trials that an earlier process left unfinished; return how many."""
+        unfinished = [trial for trial in self.trials() if trial.state not in FINISHED]
+        for trial in unfinished:
+            if trial.state == TrialState.WAITING:
+                # Written before the process ended, but not taken yet: `ask` takes the oldest.
+                self._ask(trial.system_attrs["fixed_params"])
+            else:
+                # The process may have ended between two of its parameters: suggesting them again
+                # gives the same values, since they are fixed.
+                self._suggest_all(
+                    Trial(self._study, trial._trial_id), trial.system_attrs["fixed_params"]
+                )
+        for trial in self.trials():
+            if trial.state not in FINISHED:
+                self._queue(trial.number, trial.params, scheduler)
+        return len(unfinished)
+
+    def refill(self, scheduler: Scheduler) -> None:
+        """Start new trials as far as the budget and the order of the search allow."""
+        while True:
+            trials = self.trials()
+            number = len(trials)
+            out_of_time = self._deadline is not None and time.monotonic() > self._deadline
+            if number >= self._context.spec.budget.trials or out_of_time:
+                return
+            if not self._proposer.ready(trials, number):
+                return
+            params = self._proposer.propose(trials, number)
+            self._study.enqueue_trial(params)
+            asked = self._ask(params)
+            if asked != number:
+                raise FersearchError(
+                    f"trial {number} became trial {asked} in the storage",
+                    "another program writes to this study: give it another --name",
+                )
+            self._queue(number, params, scheduler)
+
+    def _ask(self, params: Mapping[str, Scalar]) -> int:
+        return self._suggest_all(self._study.ask(), params)
+
+    def _suggest_all(self, trial: Trial, params: Mapping[str, Scalar]) -> int:
+        for name, distribution in self._proposer.active_distributions(params).items():
+            trial._suggest(name, distribution)
+        return trial.number
+
+    def _queue(self, number: int, params: Mapping[str, Scalar], scheduler: Scheduler) -> None:
+        run_id = trial_run_id(number)
+        self._numbers[run_id] = number
+        self._watches[run_id] = self._proposer.watch(self.trials(), number, params)
+        plan = self._objective(self._context, params, self._context.spec.search.seed)
+        label = RunLabel(
+            run_id=run_id,
+            study=self._folder.name,
+            role="trial",
+            protocol_hash=self._protocol_hash,
+            parameters=dict(params),
+        )
+        scheduler.add(label, plan, checkpoint=self._folder.checkpoint(run_id))
+
+    def report(self, progress: Progress) -> bool:
+        """Store an epoch's metric; return whether the trial may go on."""
+        if progress.record is None or progress.run_id not in self._watches:
+            return True
+        value = self._metric(progress.record)
+        trial_id = self.trials()[self._numbers[progress.run_id]]._trial_id
+        self._storage.set_trial_intermediate_value(trial_id, progress.record.epoch, value)
+        # The last epoch is paid for already: there is nothing left to prune.
+        prune = self._watches[progress.run_id].report(progress.record.epoch, value)
+        return not prune or progress.done == progress.total
+
+    def _metric(self, record: EpochRecord) -> float:
+        macro = self._context.spec.search.metric == "macro_f1"
+        return record.val_macro_f1 if macro else record.val_accuracy
+
+    def close(self, run_id: str, result: RunRecord | Failure) -> RunRecord:
+        """Tell the storage how a trial ended, keep its record, and return it."""
+        number = self._numbers[run_id]
+        record = self._failed(run_id, result) if isinstance(result, Failure) else result
+        self._folder.save(record)
+        trial_id = self.trials()[number]._trial_id
+        attributes = {
+            "run_id": run_id,
+            "reason": record.reason,
+            "seconds": record.seconds,
+            "best_epoch": record.best_epoch,
+            RUNGS: self._watches.pop(run_id).rungs(),
+        }
+        for name, value in attributes.items():
+            self._storage.set_trial_user_attr(trial_id, name, value)
+        if record.state == "complete":
+            value = self._metric(record.epochs[record.best_epoch])
+            self._study.tell(number, value, skip_if_finished=True)
+        else:
+            state = TrialState.PRUNED if record.state == "pruned" else TrialState.FAIL
+            self._study.tell(number, state=state, skip_if_finished=True)
+        self._folder.checkpoint(run_id).unlink(missing_ok=True)
+        if isinstance(result, Failure):
+            self._give_up_if_hopeless(result)
+        return record
+
+    def _failed(self, run_id: str, failure: Failure) -> RunRecord:
+        number = self._numbers[run_id]
+        return RunRecord(
+            run_id=run_id,
+            study=self._folder.name,
+            role="trial",
+            state="failed",
+            reason=failure.message,
+            model=self._context.spec.training.student,
+            parameters=dict(self.trials()[number].params),
+            seed=self._context.spec.search.seed,
+            protocol_hash=self._protocol_hash,
+            data_sha256=self._context.info.sha256,
+        )
+
+    def _give_up_if_hopeless(self, failure: Failure) -> None:
+        counts = self.counts()
+        fruitless = counts["complete"] + counts["pruned"] == 0
+        if fruitless and counts["failed"] >= HOPELESS_FAILURES:
+            raise failure.error()
