@@ -102,7 +102,11 @@ def train(run: Run, faces: SyntheticFaces) -> nn.Module:
     steps = len(images) // run.batch
     optimizer = torch.optim.SGD(model.parameters(), lr=run.rate, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=run.rate, total_steps=steps * run.epochs, pct_start=0.25
+        optimizer,
+        max_lr=run.rate,
+        total_steps=steps * run.epochs,
+        pct_start=0.25,
+        cycle_momentum=False,
     )
     generator = torch.Generator().manual_seed(run.seed)
     for _ in range(run.epochs):

@@ -31,13 +31,19 @@ from fersearch.distill import (
 from fersearch.distill.tasks import Progress
 from fersearch.environment import resolve_device, usable_cores
 from fersearch.errors import FersearchError, InputError
-from fersearch.models import BundleConfig, load_bundle, read_weights
+from fersearch.models import BundleConfig, create, load_bundle, load_weights, read_weights
 from fersearch.plugins import load_installed_plugins, load_plugin
 from fersearch.records import RunRecord
 from fersearch.report import write_study_report
-from fersearch.search import Listener, StudyFolder, StudySettings, ignore_progress
+from fersearch.search import (
+    Listener,
+    StudyFolder,
+    StudyProgress,
+    StudySettings,
+    ignore_progress,
+)
 from fersearch.search import run_study as run_engine
-from fersearch.spec import load_study, override
+from fersearch.spec import StudySpec, load_study, override
 from fersearch.stats import TestMetrics
 from fersearch.stats import evaluate as evaluate_logits
 from fersearch.track import NullTracker, Sink, Tracker
@@ -118,7 +124,7 @@ class Network:
         return self.record.metrics["val_accuracy"]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return class probabilities, float32 ``(N, classes)``, of uint8 images ``(N, C, S, S)``."""
+        """Return class probabilities ``(N, classes)`` of uint8 images ``(N, C, S, S)``."""
         logits = _logits(self.model, self.config, images)
         return torch.from_numpy(logits).softmax(dim=1).numpy()
 
@@ -243,7 +249,9 @@ def train_teacher(
     )
     home = default_workspace(workspace)
     task = TeacherTask(
-        label=RunLabel(run_id=f"teacher-{job.digest()}", study="", role="teacher", protocol_hash=""),
+        label=RunLabel(
+            run_id=f"teacher-{job.digest()}", study="", role="teacher", protocol_hash=""
+        ),
         job=job,
         dataset=data.path,
         cache=home / "cache",
@@ -424,7 +432,7 @@ def run_study(
     load_installed_plugins()
     for plugin in plugins:
         load_plugin(plugin)
-    spec = override(load_study(study), dict(settings or {}), source="the options")
+    spec = _with_settings(load_study(study), dict(settings or {}))
     lag = spec.search.lag
     if jobs < 0 or jobs > lag:
         raise InputError(
@@ -436,8 +444,9 @@ def run_study(
     threads = max(1, usable_cores() // jobs) if chosen == "cpu" else 0
     weights, weights_sha256 = _weights(teacher_weights)
     home = default_workspace(workspace).expanduser().resolve()
-    _check_models(spec.training.student, spec.training.student_options)
-    _check_models(spec.teacher.model, spec.teacher.options)
+    # Before anything is decoded: a mistyped name should not cost the decoding.
+    _check_model(spec.training.student, spec.training.student_options)
+    _check_model(spec.teacher.model, spec.teacher.options)
     dataset = load_data(
         data or spec.data.default,
         image_size=spec.data.image_size,
@@ -447,6 +456,19 @@ def run_study(
     )
     if on_data is not None:
         on_data(dataset)
+    size = dataset.info.image_size
+    _check_model(spec.training.student, spec.training.student_options, image_size=size)
+    _check_model(spec.teacher.model, spec.teacher.options, image_size=size)
+    notes: list[str] = []
+    if weights:
+        network = create(
+            spec.teacher.model,
+            num_classes=len(dataset.info.classes),
+            image_size=size,
+            **spec.teacher.options,
+        )
+        notes.append(f"teacher weights: {load_weights(network, Path(weights)).summary}")
+        listener(StudyProgress(phase="search", message=notes[0]))
     engine = StudySettings(
         workspace=home,
         name=name,
@@ -457,6 +479,7 @@ def run_study(
         teacher_weights=weights,
         teacher_weights_sha256=weights_sha256,
         plugins=tuple(str(plugin) for plugin in plugins),
+        notes=tuple(notes),
         command=command,
     )
     tracker: Sink = NullTracker()
@@ -474,12 +497,25 @@ def run_study(
     return StudyResult(result, folder, warnings)
 
 
-def _check_models(name: str, options: Mapping[str, Any]) -> None:
-    """Fail before anything is decoded or trained when a model cannot be built."""
-    from fersearch.models import create
+def _with_settings(spec: StudySpec, settings: dict[str, object]) -> StudySpec:
+    """Change a study's settings; another teacher does not inherit the options of the file's."""
+    changes = dict(settings)
+    if settings.get("teacher.model", spec.teacher.model) != spec.teacher.model:
+        changes.setdefault("teacher.options", {})
+        if any(parameter.name == "ffe_splits" for parameter in spec.space):
+            # The number of splits is a property of EFF-ResNet18: no other teacher has it.
+            changes["enqueue"] = [
+                {name: value for name, value in point.items() if name != "ffe_splits"}
+                for point in spec.enqueue
+            ]
+            changes["space.ffe_splits"] = None
+    return override(spec, changes, source="the options")
 
+
+def _check_model(name: str, options: Mapping[str, Any], *, image_size: int | None = None) -> None:
+    """Fail before anything is trained when a model cannot be built, at no cost of memory."""
     with torch.device("meta"):
-        create(name, num_classes=2, **options)
+        create(name, num_classes=2, image_size=image_size, **options)
 
 
 def _figures(result: Mapping[str, Any]) -> dict[str, float]:
@@ -490,4 +526,8 @@ def _figures(result: Mapping[str, Any]) -> dict[str, float]:
         for name in ("accuracy", "macro_f1", "balanced_accuracy", "auc", "ece")
         if block[name] is not None
     }
-    return {**figures, "gain_accuracy": result["gain"]["accuracy"], "gain_p_value": result["gain"]["p_value"]}
+    return {
+        **figures,
+        "gain_accuracy": result["gain"]["accuracy"],
+        "gain_p_value": result["gain"]["p_value"],
+    }

@@ -62,7 +62,7 @@ def resolve_device(choice: str) -> str:
     if choice == "cuda":
         why = (
             "PyTorch finds no GPU"
-            if torch.backends.cuda.is_built()
+            if torch.version.cuda is not None
             else "this PyTorch is built without CUDA"
         )
         raise InputError(f"the device cuda is not available: {why}", "use --device auto or cpu")

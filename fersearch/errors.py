@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["FersearchError", "InputError", "Interrupted", "nearest", "suggestion"]
+__all__ = ["FersearchError", "InputError", "nearest", "suggestion"]
 
 
 class FersearchError(Exception):
@@ -33,12 +33,6 @@ class InputError(FersearchError):
     """The input or the options are wrong (exit code 2)."""
 
     exit_code = 2
-
-
-class Interrupted(FersearchError):
-    """The user pressed Ctrl-C; what was finished is saved (exit code 130)."""
-
-    exit_code = 130
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:

@@ -65,6 +65,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary
+        temporary.chmod(0o755)  # what mkdtemp made is for its owner alone
         try:
             temporary.replace(path)
         except OSError as error:

@@ -149,6 +149,13 @@ def save_record(record: RunRecord, path: Path) -> None:
     write_json(path, to_plain(record))
 
 
+def _epoch_record(plain: dict[str, Any]) -> EpochRecord:
+    fields: dict[str, Any] = {
+        key: math.nan if item is None else item for key, item in plain.items()
+    }
+    return EpochRecord(**fields)
+
+
 def load_record(path: Path) -> RunRecord:
     """Read a record that :func:`save_record` wrote.
 
@@ -157,10 +164,7 @@ def load_record(path: Path) -> RunRecord:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        epochs = tuple(
-            EpochRecord(**{key: math.nan if item is None else item for key, item in epoch.items()})
-            for epoch in content.pop("epochs")
-        )
+        epochs = tuple(_epoch_record(epoch) for epoch in content.pop("epochs"))
         return RunRecord(epochs=epochs, **content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FersearchError(

@@ -25,13 +25,14 @@ def data() -> None:
 def describe_data(
     data: str, image_size: int | None, seed: int, workspace: str | None, as_json: bool
 ) -> None:
-    """Say what DATA was recognised as: layout, classes, counts, label rule.
+    r"""Say what DATA was recognised as: layout, classes, counts, label rule.
 
     \b
     DATA is one of
         synthetic[:train=4000,seed=0,...]       faces drawn here; no data set needed
         PATH                                    recognised: FER2013 csv, FERPlus, RAF-DB,
-                                                AffectNet, DIR/<class>/*, DIR/{train,val,test}/<class>/*
+                                                AffectNet, DIR/<class>/*,
+                                                DIR/{train,val,test}/<class>/*
         KIND:PATH[?rule=majority&limit=2000]    fer2013, ferplus, rafdb, affectnet, folder
     """
     from fersearch.api import load_data
@@ -57,8 +58,7 @@ def describe_data(
     print(f"images: {info.image_size} px, {'grey' if info.channels == 1 else 'colour'}")
     splits = list(info.counts)
     rows = [
-        (name, *(str(info.counts[split].get(name, 0)) for split in splits))
-        for name in info.classes
+        (name, *(str(info.counts[split].get(name, 0)) for split in splits)) for name in info.classes
     ]
     rows.append(("total", *(str(info.totals[split]) for split in splits)))
     print(plain_table(("class", *splits), rows))

@@ -161,9 +161,8 @@ class Display:
         self._overall_bar(PHASES[progress.phase], progress.done, progress.total, status)
         if progress.step is not None:
             self._run_bar(progress.step)
-        task = self._runs.pop(progress.finished_run, None)
-        if task is not None:
-            self._bars.remove_task(task)
+        if progress.finished_run in self._runs:
+            self._bars.remove_task(self._runs.pop(progress.finished_run))
 
     def _run_bar(self, step: Progress) -> None:
         assert self._bars is not None
@@ -179,6 +178,5 @@ def _step_text(step: Progress) -> str:
     if step.record is None:
         return f"{step.run_id} soft labels {step.done}/{step.total}"
     return (
-        f"{step.run_id} epoch {step.done}/{step.total}, "
-        f"validation {step.record.val_accuracy:.1%}"
+        f"{step.run_id} epoch {step.done}/{step.total}, validation {step.record.val_accuracy:.1%}"
     )

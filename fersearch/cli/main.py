@@ -25,7 +25,7 @@ __all__ = ["cli", "main"]
 @click.version_option(__version__, prog_name="fersearch")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Search, train and fairly compare light facial-expression-recognition models.
+    r"""Search, train and fairly compare light facial-expression-recognition models.
 
     \b
     Start here (no data set needed, about half an hour on two CPU cores):
@@ -70,7 +70,9 @@ def _run(given: list[str], *, debug: bool) -> int:
         return _report(error, error.format_message().rstrip("."), 2, debug=debug)
     except (KeyboardInterrupt, click.Abort):
         command = shlex.join(["fersearch", *given])
-        print(f"interrupted; what was finished is saved, continue with:\n{command}", file=sys.stderr)
+        print(
+            f"interrupted; what was finished is saved, continue with:\n{command}", file=sys.stderr
+        )
         return 130
     except FersearchError as error:
         return _report(error, str(error), error.exit_code, debug=debug)
@@ -78,7 +80,7 @@ def _run(given: list[str], *, debug: bool) -> int:
         # The reader of a pipe has gone, as with `| head`: nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort of the command line
         message = f"unexpected {type(error).__name__}: {error}"
         return _report(error, f"{message}; run again with --debug to see where", 1, debug=debug)
 

@@ -57,14 +57,14 @@ def _key(option: str) -> str:
 def study_options(function: Command) -> Command:
     """Add the options that ``fersearch study`` takes."""
     plain: list[Callable[[Command], Command]] = [
-        click.option("--data", metavar="DATA", help="synthetic[:train=4000,...] or your faces' path."),
+        click.option(
+            "--data", metavar="DATA", help="synthetic[:train=4000,...] or your faces' path."
+        ),
         click.option("--name", default="", help="Name of the study [the study file's]."),
         click.option("--storage", default="", metavar="URL", help="Optuna storage [SQLite]."),
         click.option("--tracking-uri", metavar="URI", help="MLflow tracking [SQLite]."),
         click.option("--no-track", is_flag=True, help="Do not write to MLflow."),
-        click.option(
-            "--teacher-weights", metavar="FILE", help="Initial weights of the teachers."
-        ),
+        click.option("--teacher-weights", metavar="FILE", help="Initial weights of the teachers."),
         click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own models."),
         click.option("--device", default="auto", help="auto, cpu or cuda."),
         click.option("--jobs", type=int, help="Runs at a time [one per core]."),

@@ -52,7 +52,7 @@ class StudyGroup(click.Group):
 
 @click.group(cls=StudyGroup)
 def study() -> None:
-    """Search for the best distilled student, confirm it over seeds, test it once.
+    r"""Search for the best distilled student, confirm it over seeds, test it once.
 
     A study is a shipped one (distill) or a TOML file of your own:
 
@@ -81,8 +81,7 @@ is opened once, at the end.
 def _study_command(name: str) -> click.Command:
     @click.command(name=name, help=HELP if name == "distill" else f"Run the study {name}.")
     @study_options
-    @click.pass_context
-    def command(context: click.Context, **given: Any) -> None:
+    def command(**given: Any) -> None:
         run(name, given)
 
     return command

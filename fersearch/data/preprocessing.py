@@ -1,4 +1,4 @@
-"""Turning stored uint8 images into network input: written once, used everywhere, saved with models."""
+"""Turning stored uint8 images into network input: written once, saved with every model."""
 
 from __future__ import annotations
 

@@ -119,9 +119,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
     if spared:
         groups.append({"params": spared, "weight_decay": 0.0})
-    return SGD(
-        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov
-    )
+    return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
 
 
 class Schedule:

@@ -91,7 +91,9 @@ def epoch_file(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:04d}.npy"
 
 
-def soft_label_folder(cache: Path, job: TrainJob, *, teacher: str, seed: int, bfloat16: bool) -> Path:
+def soft_label_folder(
+    cache: Path, job: TrainJob, *, teacher: str, seed: int, bfloat16: bool
+) -> Path:
     """Return the folder of the soft labels of one (teacher, data, views, seed).
 
     Args:

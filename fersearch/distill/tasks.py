@@ -224,9 +224,7 @@ def _bundle_config(job: TrainJob, dataset: Dataset, record: RunRecord) -> Bundle
 def _epoch_emitter(emit: Emit, run_id: str, total: int) -> Callable[[EpochRecord], bool]:
     def on_epoch(record: EpochRecord) -> bool:
         done = record.epoch + 1
-        return emit(
-            Progress(run_id=run_id, stage="train", done=done, total=total, record=record)
-        )
+        return emit(Progress(run_id=run_id, stage="train", done=done, total=total, record=record))
 
     return on_epoch
 
@@ -239,16 +237,14 @@ def _teacher(task: TeacherTask, emit: Emit) -> RunRecord:
     return record
 
 
-def _ensure_soft_labels(
-    task: TeacherTask, dataset: Dataset, *, seed: int, emit: Emit
-) -> Path:
+def _ensure_soft_labels(task: TeacherTask, dataset: Dataset, *, seed: int, emit: Emit) -> Path:
     """Compute what is missing of the soft labels for one seed; return their folder."""
     job, execution = task.job, task.execution
     bfloat16 = runs_in_bfloat16(job, len(dataset.info.classes), execution)
 
     def load_teacher() -> torch.nn.Module:
         model, _ = load_bundle(teacher_folder(task.cache, job))
-        return model.to(execution.device, memory_format=torch.channels_last)
+        return model.to(execution.device).to(memory_format=torch.channels_last)
 
     def on_epoch(epoch: int) -> None:
         emit(
@@ -257,9 +253,7 @@ def _ensure_soft_labels(
             )
         )
 
-    folder = soft_label_folder(
-        task.cache, job, teacher=job.digest(), seed=seed, bfloat16=bfloat16
-    )
+    folder = soft_label_folder(task.cache, job, teacher=job.digest(), seed=seed, bfloat16=bfloat16)
     views = Views(
         dataset.train.images,
         preprocessing=job.preprocessing,
@@ -333,9 +327,7 @@ def _train(task: TrainTask, emit: Emit) -> RunRecord:
         checkpoint=task.checkpoint,
         on_epoch=_epoch_emitter(emit, task.label.run_id, task.job.recipe.epochs),
     )
-    record = _train_record(
-        task.label, task.job, outcome, started=started, execution=task.execution
-    )
+    record = _train_record(task.label, task.job, outcome, started=started, execution=task.execution)
     if task.bundle is not None and outcome.state == "complete":
         save_bundle(task.bundle, outcome.model, _bundle_config(task.job, dataset, record))
     return record
@@ -347,7 +339,7 @@ def _predict(task: PredictTask) -> None:
     arrays: dict[str, Any] = {"labels": np.array(split.labels)}
     for name, folder in task.bundles.items():
         model, config = load_bundle(folder)
-        model = model.to(task.execution.device, memory_format=torch.channels_last)
+        model = model.to(task.execution.device).to(memory_format=torch.channels_last)
         views = Views.for_evaluation(
             split.images, preprocessing=config.preprocessing, device=task.execution.device
         )

@@ -56,7 +56,7 @@ class TrainOutcome:
     seconds: float
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """The loss is no longer a finite number."""
 
 
@@ -68,18 +68,18 @@ def build_model(job: TrainJob, classes: int) -> nn.Module:
             job.model,
             num_classes=classes,
             image_size=job.preprocessing.image_size,
-            drop_rate=job.recipe.dropout,
-            **job.model_options,
+            **{"drop_rate": job.recipe.dropout, **job.model_options},
         )
     if job.weights:
         load_weights(model, Path(job.weights))
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def runs_in_bfloat16(job: TrainJob, classes: int, execution: Execution) -> bool:
     """Return whether the job's network runs under bfloat16 autocast; no weights are made."""
     with torch.device("meta"):
-        model = create(job.model, num_classes=classes, **job.model_options)
+        size = job.preprocessing.image_size
+        model = create(job.model, num_classes=classes, image_size=size, **job.model_options)
     return uses_bfloat16(model, execution)
 
 
@@ -185,7 +185,7 @@ class _Run:
             # A sum stays non-finite once one loss was: looking now and then misses nothing.
             last = number == self.steps - 1
             if (last or number % DIVERGENCE_CHECK_STEPS == 0) and not math.isfinite(float(total)):
-                raise Diverged(f"the loss was not finite at epoch {epoch}, step {number}")
+                raise DivergedError(f"the loss was not finite at epoch {epoch}, step {number}")
         return float(total) / seen, int(right) / seen, seen
 
     def run_epoch(self, epoch: int) -> EpochRecord:
@@ -195,7 +195,7 @@ class _Run:
         learning_rate = self.schedule.learning_rate
         logits = predict_logits(self.model, self.val_views, execution=self.execution)
         if not np.isfinite(logits).all():
-            raise Diverged(f"the network's answers were not finite after epoch {epoch}")
+            raise DivergedError(f"the network's answers were not finite after epoch {epoch}")
         metrics = split_metrics(logits, self.val_labels)
         self.schedule.after_epoch(metrics.loss)
         metric = metrics.macro_f1 if self.job.metric == "macro_f1" else metrics.accuracy
@@ -280,7 +280,7 @@ def _loop(run: _Run, checkpoint: Path | None, on_epoch: OnEpoch | None) -> Train
     for epoch in range(len(run.history), run.job.recipe.epochs):
         try:
             record = run.run_epoch(epoch)
-        except Diverged as error:
+        except DivergedError as error:
             return run.outcome("pruned", f"diverged: {error}")
         if checkpoint is not None:
             save_checkpoint(checkpoint, run.checkpoint())

@@ -74,8 +74,7 @@ def run_test(
     """
     chosen = {"distilled": pick(confirmation.distilled), "student_alone": pick(confirmation.alone)}
     names: dict[str, list[str]] = {
-        role: [record.run_id for record in candidate.records]
-        for role, candidate in chosen.items()
+        role: [record.run_id for record in candidate.records] for role, candidate in chosen.items()
     }
     bundles = {name: folder.bundle(name) for items in names.values() for name in items}
     if teacher is not None:
@@ -140,7 +139,7 @@ def cost_block(
     model: str, options: Mapping[str, Any], *, classes: int, image_size: int, bundle: Path
 ) -> dict[str, Any]:
     """Return what one network costs: parameters, multiply-adds of one image, bytes on disk."""
-    network = create(model, num_classes=classes, **options)
+    network = create(model, num_classes=classes, image_size=image_size, **options)
     counted = macs(network, image_size)
     size = sum(path.stat().st_size for path in bundle.glob("*.safetensors"))
     plain: dict[str, Any] = to_plain(

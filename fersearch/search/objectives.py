@@ -95,7 +95,7 @@ def distillation(context: StudyContext, params: Mapping[str, Scalar], seed: int)
     spec = context.spec
     values = {**PAPER, **spec.teacher.options, **params}
     options: dict[str, Scalar] = dict(spec.teacher.options)
-    if spec.teacher.model == "eff_resnet18":
+    if "ffe_splits" in params or spec.teacher.model == "eff_resnet18":
         options["ffe_splits"] = values["ffe_splits"]
     recipe = make_recipe(
         spec.training.recipe,

@@ -27,7 +27,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fersearch.errors import FersearchError
-
 from fersearch.seeds import derive_seed
 from fersearch.spec import (
     CategoricalParameter,
@@ -102,9 +101,7 @@ class Proposer:
                     values[parameter.name] = _suggest(trial, parameter)
         return values
 
-    def active_distributions(
-        self, params: Mapping[str, Scalar]
-    ) -> dict[str, BaseDistribution]:
+    def active_distributions(self, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
         """Return the ranges of the parameters that a trial has."""
         return {name: self._distributions[name] for name in self._distributions if name in params}
 
@@ -187,11 +184,10 @@ class TrialWatch:
 
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Scalar:
     if isinstance(parameter, CategoricalParameter):
-        return trial.suggest_categorical(parameter.name, parameter.choices)
+        choice: Scalar = trial.suggest_categorical(parameter.name, parameter.choices)  # type: ignore[assignment]
+        return choice
     if isinstance(parameter, FloatParameter):
-        return trial.suggest_float(
-            parameter.name, parameter.low, parameter.high, log=parameter.log
-        )
+        return trial.suggest_float(parameter.name, parameter.low, parameter.high, log=parameter.log)
     return trial.suggest_int(
         parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step
     )

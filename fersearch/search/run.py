@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from fersearch.search.objectives import StudyContext, resolve_objective
 from fersearch.search.plots import draw_search_plots
 from fersearch.search.pool import Failure, make_pool
 from fersearch.search.progress import Listener, StudyProgress, ignore_progress
-from fersearch.search.protocol import Protocol, differences, make_protocol
+from fersearch.search.protocol import differences, make_protocol
 from fersearch.search.scheduler import Scheduler
 from fersearch.search.storage import default_storage_url, open_storage, open_study
 from fersearch.search.trials import TrialBook
@@ -53,6 +53,7 @@ class StudySettings:
         teacher_weights: File with initial weights of the teacher, or empty.
         teacher_weights_sha256: Digest of that file, or empty.
         plugins: Plug-in files that every worker loads.
+        notes: What the report should say besides.
         command: The command that reproduces the study.
     """
 
@@ -60,11 +61,12 @@ class StudySettings:
     name: str = ""
     storage: str = ""
     jobs: int = 1
-    execution: Execution = Execution()
+    execution: Execution = field(default_factory=Execution)
     timeout: float | None = None
     teacher_weights: str = ""
     teacher_weights_sha256: str = ""
     plugins: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     command: str = ""
 
 
@@ -314,7 +316,7 @@ class _Runner:
         self.timed("total", started)
         result = self._result(confirmation, outcome)
         result["figures"] = [[title, f"figures/{name}"] for title, name in figures]
-        result["notes"] = notes
+        result["notes"] = [*self.settings.notes, *notes]
         write_json(self.folder.result, result)
         return result
 
@@ -353,7 +355,8 @@ class _Runner:
                     "params": best.params,
                     "val_accuracy": best.mean,
                     "trial": next(
-                        t.number for t in self.book.top(len(self.book.trials()))
+                        t.number
+                        for t in self.book.top(len(self.book.trials()))
                         if t.params == best.params
                     ),
                     "best_single_trial": None
@@ -439,9 +442,7 @@ def run_study(
         InputError: A study of that name has another protocol, or the storage cannot be opened.
         FersearchError: The study is being run by another process, or cannot be finished.
     """
-    runner = _Runner(
-        spec, dataset, settings, tracker=tracker or NullTracker(), listener=listener
-    )
+    runner = _Runner(spec, dataset, settings, tracker=tracker or NullTracker(), listener=listener)
     url = settings.storage or default_storage_url(settings.workspace)
     storage = open_storage(url, lock=ensure_folder(settings.workspace) / "optuna.lock")
     name = runner.folder.name

@@ -94,9 +94,7 @@ class Scheduler:
         if all(digest != teacher.digest() for digest, _ in self._wanted):
             self._want((teacher.digest(), NO_SEED), teacher, seeds=(), epochs=0)
 
-    def _want(
-        self, want: Want, teacher: TrainJob, *, seeds: tuple[int, ...], epochs: int
-    ) -> None:
+    def _want(self, want: Want, teacher: TrainJob, *, seeds: tuple[int, ...], epochs: int) -> None:
         if want in self._wanted:
             return
         self._wanted.add(want)

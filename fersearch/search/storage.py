@@ -93,7 +93,7 @@ def open_storage(url: str, *, lock: Path) -> RDBStorage:
 
 
 def open_study(storage: RDBStorage, name: str) -> Study:
-    """Create the study or open it; the engine proposes by itself, so sampler and pruner are idle."""
+    """Create the study or open it; its sampler and pruner are idle: the engine has its own."""
     return optuna.create_study(
         storage=storage,
         study_name=name,

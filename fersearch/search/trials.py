@@ -1,4 +1,4 @@
-"""The search itself: ask, train, report, prune, tell, against a storage that outlives the process."""
+"""The search itself: ask, train, report, prune, tell, in a storage that outlives the process."""
 
 from __future__ import annotations
 

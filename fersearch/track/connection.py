@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fersearch.errors import FersearchError, InputError
-from fersearch.files import atomic_path, ensure_folder, file_lock
+from fersearch.files import atomic_path, file_lock
 from fersearch.track.location import TrackingLocation, check_reachable, masked_uri
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def connect(location: TrackingLocation) -> MlflowClient:
 
     with opening(location):
         if location.database is not None and location.artifacts is not None:
-            prepare_database(location.database, location.artifacts)
+            with file_lock(location.lock):
+                prepare_database(location.database, location.artifacts)
         client = MlflowClient(tracking_uri=location.uri, registry_uri=location.uri)
         client.search_experiments(max_results=1)
     return client
@@ -107,8 +108,10 @@ def opening(location: TrackingLocation) -> Iterator[None]:
             hint = f"run `mlflow db upgrade {masked_uri(location.uri)}`"
         elif location.named:
             hint = "name another tracking URI, or leave it out"
-        else:
+        elif "not a database" in str(error) or "malformed" in str(error):
             hint = "delete the file: it is written again from the run records"
+        else:
+            hint = f"{location.artifacts} and the file beside it must be writable"
         raise InputError(
             f"cannot use the tracking store {masked_uri(location.uri)}: {one_line(error)}", hint
         ) from error
@@ -116,36 +119,25 @@ def opening(location: TrackingLocation) -> Iterator[None]:
 
 def prepare_database(database: Path, artifacts: Path) -> None:
     """Create and migrate the SQLite file if it is not there; check it if it is."""
-    ensure_folder(database.parent)
-    with file_lock(lock_of(database)):
-        if not database.exists() or database.stat().st_size == 0:
-            migrate_new(database, artifacts)
-        with closing(sqlite3.connect(database, timeout=20)) as connection:
-            # Without this, MLflow tries a damaged file ten times over a minute and a half.
-            connection.execute("PRAGMA schema_version").fetchone()
-            relocate_artifacts(connection, artifacts)
-    drop_connections(database, artifacts)
+    if not database.exists() or database.stat().st_size == 0:
+        with atomic_path(database) as temporary:
+            open_tables(temporary, artifacts)
+    with closing(sqlite3.connect(database, timeout=20)) as connection:
+        # Without this, MLflow tries a damaged file ten times over a minute and a half.
+        connection.execute("PRAGMA schema_version").fetchone()
+        relocate_artifacts(connection, artifacts)
+    open_tables(database, artifacts)
 
 
-def drop_connections(database: Path, artifacts: Path) -> None:
-    """Let go of connections that this process holds: the file may have been deleted meanwhile."""
+def open_tables(database: Path, artifacts: Path) -> None:
+    """Open the store, which makes the tables of an empty file, and drop its connections.
+
+    MLflow keeps connections by address: to a file that was deleted or replaced meanwhile, too.
+    """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(f"sqlite:///{database}", artifacts.as_uri()).engine.dispose()
-
-
-def lock_of(database: Path) -> Path:
-    """Return the lock that guards the writers of ``database``."""
-    return database.with_name(f".{database.name}.lock")
-
-
-def migrate_new(database: Path, artifacts: Path) -> None:
-    """Write a new SQLite store with all of MLflow's tables, whole or not at all."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    with atomic_path(database) as temporary:
-        store = SqlAlchemyStore(f"sqlite:///{temporary}", artifacts.as_uri())
-        store.engine.dispose()
+    store = SqlAlchemyStore(f"sqlite:///{database}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+    store.engine.dispose()
 
 
 def relocate_artifacts(connection: sqlite3.Connection, artifacts: Path) -> None:

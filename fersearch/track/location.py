@@ -29,12 +29,14 @@ class TrackingLocation:
         database: File of the SQLite store; ``None`` for servers and other databases.
         artifacts: Folder of the artifacts, beside the SQLite file; ``None`` where the server
             decides.
+        lock: Lock file that the store's writers on this machine hold in turn.
     """
 
     uri: str
     named: bool
     database: Path | None
     artifacts: Path | None
+    lock: Path
 
 
 def masked_uri(uri: str) -> str:
@@ -67,6 +69,7 @@ def resolve_tracking(workspace: Path, tracking_uri: str | None = None) -> Tracki
         named=bool(named),
         database=database,
         artifacts=None if server_decides else folder / ARTIFACTS_NAME,
+        lock=folder / f".{database.name if database else 'mlflow'}.lock",
     )
 
 

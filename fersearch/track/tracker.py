@@ -35,7 +35,6 @@ class Tracker:
     def __init__(self, writer: RunWriter, location: TrackingLocation, workspace: Path) -> None:
         self._writer = writer
         self._location = location
-        self._lock_file = workspace / ".mlflow.lock"
         self._workspace = workspace
         self._errors = store_errors()
         self._study = ""
@@ -67,7 +66,7 @@ class Tracker:
         workspace = workspace.expanduser().resolve()
         location = resolve_tracking(workspace, tracking_uri)
         client = connect(location)
-        with opening(location), file_lock(workspace / ".mlflow.lock"):
+        with opening(location), file_lock(location.lock):
             experiment_id = find_experiment(client, experiment, location.artifacts)
         return cls(RunWriter(client, experiment_id), location, workspace)
 
@@ -247,8 +246,8 @@ class Tracker:
         failures = 0
         for key, job in jobs:
             try:
-                # One writer at a time in a workspace: looking for a run and writing it is one act.
-                with file_lock(self._lock_file):
+                # One writer at a time: looking for a run and writing it is one act.
+                with file_lock(self._location.lock):
                     job()
             except self._errors as error:
                 self._writer.forget()

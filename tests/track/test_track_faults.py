@@ -204,7 +204,7 @@ def test_flush_and_close_do_not_wait_for_a_stuck_writer(
     tracker = open_tracker(workspace)
     from fersearch.files import file_lock
 
-    with file_lock(workspace / ".mlflow.lock"):  # as a stopped process would hold it
+    with file_lock(workspace / ".mlflow.db.lock"):  # as a stopped process would hold it
         tracker.log(make_record(0))
         started = time.monotonic()
         assert not tracker.flush(timeout=0.2)
@@ -222,31 +222,32 @@ def test_finishing_needs_a_study_and_a_known_state(workspace: Path) -> None:
         tracker.finish_study({}, state="interrupted")
 
 
-def open_and_log(workspace: Path, start: object, record: RunRecord) -> None:
-    start.wait(60)  # type: ignore[attr-defined]
+def open_and_log(workspace: Path, start: object, records: list[RunRecord]) -> None:
+    start.wait(120)  # type: ignore[attr-defined]
     with open_tracker(workspace) as tracker:
         tracker.start_study("distill", protocol={"epochs": 1})
-        tracker.log(record)
+        tracker.sync(records)
         assert tracker.flush(), tracker.warnings
 
 
 @pytest.mark.slow
 def test_processes_open_a_new_workspace_at_once(tmp_path: Path, make_record: Factory) -> None:
     context = multiprocessing.get_context("spawn")
-    start = context.Event()
-    # Two of them write the same record, as a restarted coordinator and its rival would.
+    start = context.Barrier(2)
+    # Both write the first record, as a restarted coordinator and its rival would.
     processes = [
-        context.Process(target=open_and_log, args=(tmp_path, start, make_record(number)))
-        for number in (0, 1, 1)
+        context.Process(
+            target=open_and_log, args=(tmp_path, start, [make_record(0), make_record(number)])
+        )
+        for number in (1, 2)
     ]
     for process in processes:
         process.start()
-    start.set()
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [process.exitcode for process in processes] == [0, 0]
     found = trials(tmp_path)
-    assert sorted(found) == ["trial-0000", "trial-0001"]
+    assert sorted(found) == ["trial-0000", "trial-0001", "trial-0002"]
     assert len({run.data.tags["mlflow.parentRunId"] for run in found.values()}) == 1
 
 

@@ -1,0 +1,122 @@
+"""Recipes: the learning rate over a run, and who is decayed."""
+
+import math
+
+import pytest
+from torch import nn
+
+from fersearch.distill import make_recipe
+from fersearch.distill.recipe import Schedule, count_steps, make_optimizer
+from fersearch.errors import InputError
+
+
+def budget(**changes):
+    return {"epochs": 10, "batch_size": 8, "learning_rate": 0.1, **changes}
+
+
+def rates(recipe, *, steps, loss=1.0):
+    """Return the learning rate after every epoch on a flat validation loss."""
+    optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+    schedule = Schedule(optimizer, recipe, steps_per_epoch=steps)
+    result = []
+    for _ in range(recipe.epochs):
+        for _ in range(steps):
+            optimizer.step()
+            schedule.after_step()
+        schedule.after_epoch(loss)
+        result.append(schedule.learning_rate)
+    return result
+
+
+def test_the_default_warms_up_and_follows_half_a_cosine_to_zero():
+    recipe = make_recipe("default", **budget())
+    optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+    schedule = Schedule(optimizer, recipe, steps_per_epoch=5)
+    seen = []
+    for _ in range(50):
+        seen.append(schedule.learning_rate)
+        optimizer.step()
+        schedule.after_step()
+    # 20 % of 50 steps warm up: 1/11, 2/11, ... 10/11 of the peak, then the peak.
+    assert seen[0] == pytest.approx(0.1 / 11)
+    assert seen[9] == pytest.approx(0.1 * 10 / 11)
+    assert seen[10] == pytest.approx(0.1)
+    assert seen[30] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 20 / 40)))
+    assert schedule.learning_rate == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_papers_schedule_falls_to_a_millionth_by_epoch_seventeen_on_a_flat_loss():
+    recipe = make_recipe("paper", epochs=20, batch_size=128, learning_rate=0.01)
+    found = rates(recipe, steps=1)
+    assert found[0] == pytest.approx(0.01)
+    assert found[16] == pytest.approx(1e-6)
+
+
+def test_the_papers_recipe_is_literal():
+    recipe = make_recipe("paper", epochs=150, batch_size=128, learning_rate=0.01)
+    assert (recipe.momentum, recipe.weight_decay, recipe.dropout) == (0.9, 1e-4, 0.5)
+    assert (recipe.schedule, recipe.plateau_factor, recipe.plateau_patience) == ("plateau", 0.1, 3)
+    assert not recipe.nesterov
+    groups = make_optimizer(nn.Linear(2, 2), recipe).param_groups
+    assert [group["weight_decay"] for group in groups] == [1e-4]
+
+
+def test_the_default_spares_biases_and_normalisation_from_the_decay():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    groups = make_optimizer(model, make_recipe("default", **budget())).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [
+        (1, 5e-4),
+        (3, 0.0),
+    ]
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_a_saved_schedule_continues_where_it_stopped(name):
+    recipe = make_recipe(name, **budget())
+
+    def run(interrupt_after):
+        optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+        schedule = Schedule(optimizer, recipe, steps_per_epoch=2)
+        seen = []
+        for epoch in range(10):
+            if epoch == interrupt_after:
+                saved = optimizer.state_dict(), schedule.state_dict()
+                optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+                schedule = Schedule(optimizer, recipe, steps_per_epoch=2)
+                optimizer.load_state_dict(saved[0])
+                schedule.load_state_dict(saved[1])
+            for _ in range(2):
+                optimizer.step()
+                schedule.after_step()
+            schedule.after_epoch(1.0)
+            seen.append(schedule.learning_rate)
+        return seen
+
+    assert run(interrupt_after=4) == run(interrupt_after=-1)
+
+
+def test_the_short_last_batch_is_dropped_unless_it_is_the_only_one():
+    assert count_steps(100, 32) == 3
+    assert count_steps(20, 32) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1 but got 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2 but got 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0 but got 0.0"),
+        ({"learning_rate": math.inf}, "learning_rate must be above 0 but got inf"),
+        ({"dropout": 1.0}, "dropout must be in 0-1 but got 1.0"),
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean cosine?"),
+    ],
+)
+def test_wrong_values_name_value_and_rule(changes, message):
+    with pytest.raises(InputError) as caught:
+        make_recipe("default", **budget(**changes))
+    assert str(caught.value) == message
+
+
+def test_an_unknown_recipe_names_the_near_one():
+    with pytest.raises(InputError, match="did you mean paper"):
+        make_recipe("papr", **budget())
