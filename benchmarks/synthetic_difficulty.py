@@ -44,19 +44,19 @@ class Run:
     data: str = ""
     epochs: int = 8
     batch: int = 64
-    rate: float = 0.05
+    rate: float = 0.02
     seed: int = 0
 
 
 STUDENT = Run()
 TABLE = (
     *(replace(STUDENT, seed=seed) for seed in range(3)),
-    replace(STUDENT, rate=0.005),
-    replace(STUDENT, rate=0.5),
-    replace(STUDENT, batch=32),
+    *(replace(STUDENT, rate=rate) for rate in (0.002, 0.005, 0.01, 0.05, 0.2)),
+    *(replace(STUDENT, batch=32, rate=0.01, seed=seed) for seed in range(2)),
     replace(STUDENT, data="difficulty=easy"),
     replace(STUDENT, data="difficulty=hard"),
-    replace(STUDENT, model="resnet18", epochs=12),
+    *(replace(STUDENT, model="resnet18", epochs=10, rate=0.05, seed=seed) for seed in range(2)),
+    replace(STUDENT, model="resnet18", epochs=10, rate=0.05, data="difficulty=hard"),
 )
 
 

@@ -3,7 +3,7 @@
     python docs/make_contact_sheet.py
 
 One class a row; people and pictures are those that the default options draw, sorted by intensity.
-The rightmost columns show the same expressions without nuisance (difficulty easy).
+The rightmost columns show the same expressions at difficulty hard.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fersearch.data.synthetic import SyntheticOptions, SyntheticSplit, make, parse_options
 
@@ -21,7 +22,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 COLUMNS = 9
-CLEAN_COLUMNS = 4
+HARD_COLUMNS = 4
 
 
 def sorted_faces(split: SyntheticSplit, label: int, columns: int) -> tuple[NDArray[np.uint8], ...]:
@@ -41,12 +42,10 @@ def main() -> None:
     arguments = parser.parse_args()
     options: SyntheticOptions = parse_options(arguments.data, arguments.image_size)
     faces = make(options)
-    clean = make(
-        parse_options(f"train=400,seed={options.seed},difficulty=easy", options.image_size)
-    )
+    hard = make(parse_options(f"train=400,seed={options.seed},difficulty=hard", options.image_size))
 
-    rows, columns = len(faces.classes), COLUMNS + CLEAN_COLUMNS
-    widths = [1.0] * COLUMNS + [0.25] + [1.0] * CLEAN_COLUMNS
+    rows, columns = len(faces.classes), COLUMNS + HARD_COLUMNS
+    widths = [1.0] * COLUMNS + [0.25] + [1.0] * HARD_COLUMNS
     figure, axes = plt.subplots(
         rows,
         columns + 1,
@@ -57,7 +56,7 @@ def main() -> None:
         pictures = [
             *sorted_faces(faces.train, label, COLUMNS),
             None,
-            *sorted_faces(clean.train, label, CLEAN_COLUMNS),
+            *sorted_faces(hard.train, label, HARD_COLUMNS),
         ]
         for axis, picture in zip(axes[label], pictures, strict=True):
             axis.set_axis_off()
@@ -69,9 +68,11 @@ def main() -> None:
     axes[0, COLUMNS // 2].set_title(
         f"difficulty {options.difficulty:g}: intensity rises from left to right", fontsize=11
     )
-    axes[0, COLUMNS + 2].set_title("difficulty easy", fontsize=11, loc="left")
+    axes[0, COLUMNS + 2].set_title("difficulty hard", fontsize=11, loc="left")
     figure.subplots_adjust(left=0.1, right=0.99, top=0.94, bottom=0.01)
     figure.savefig(arguments.out, dpi=90)
+    sheet = Image.open(arguments.out).convert("L").quantize(48)  # a third of the bytes
+    sheet.save(arguments.out, optimize=True)
 
 
 if __name__ == "__main__":

@@ -392,6 +392,7 @@ def run_study(
     name: str = "",
     device: str = "auto",
     jobs: int = 0,
+    threads: int = 0,
     storage: str = "",
     tracking_uri: str | None = None,
     track: bool = True,
@@ -412,7 +413,9 @@ def run_study(
         workspace: Where everything is written.
         name: Name of the study in the workspace; the study file's when empty.
         device: ``auto``, ``cpu`` or ``cuda``.
-        jobs: Runs at a time; 0 takes one per core on a CPU and one on a GPU.
+        jobs: Runs at a time; 0 takes one per core on a CPU (at most four) and one on a GPU.
+        threads: CPU threads of each run; 0 shares the cores among the jobs. More or fewer threads
+            change results by rounding, more or fewer jobs do not change them.
         storage: URL of the study storage; SQLite in the workspace when empty.
         tracking_uri: MLflow tracking URI; SQLite in the workspace when None.
         track: Whether MLflow is written to at all.
@@ -441,7 +444,10 @@ def run_study(
         )
     chosen = resolve_device(device)
     jobs = jobs or (min(usable_cores(), lag) if chosen == "cpu" else 1)
-    threads = max(1, usable_cores() // jobs) if chosen == "cpu" else 0
+    if threads < 0:
+        raise InputError(f"threads must be at least 1 but got {threads}")
+    if chosen == "cpu":
+        threads = threads or max(1, usable_cores() // jobs)
     weights, weights_sha256 = _weights(teacher_weights)
     home = default_workspace(workspace).expanduser().resolve()
     # Before anything is decoded: a mistyped name should not cost the decoding.

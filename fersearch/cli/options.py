@@ -68,6 +68,7 @@ def study_options(function: Command) -> Command:
         click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own models."),
         click.option("--device", default="auto", help="auto, cpu or cuda."),
         click.option("--jobs", type=int, help="Runs at a time [one per core]."),
+        click.option("--threads", type=int, default=0, help="CPU threads of each run."),
         click.option("--timeout", type=float, metavar="SECONDS", help="Start no trial after this."),
         click.option("--quiet", is_flag=True, help="Nothing but the result."),
     ]

@@ -101,9 +101,20 @@ class InlinePool:
     def wait(self, handler: Handler) -> tuple[str, Result]:
         """Run the submitted task."""
         name, task = self._tasks.pop()
+        raised: list[Exception] = []
+
+        def guarded(progress: Progress) -> bool:
+            try:
+                return handler(progress)
+            except Exception as error:
+                raised.append(error)
+                raise
+
         try:
-            return name, execute(task, handler)
-        except Exception as error:  # noqa: BLE001 - handed to the caller as a Failure
+            return name, execute(task, guarded)
+        except Exception as error:
+            if raised:  # the handler's own error, not the task's
+                raise
             return name, _failure(error)
 
     def close(self) -> None:

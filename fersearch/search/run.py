@@ -253,9 +253,6 @@ class _Runner:
             protocol_hash=self.protocol.protocol_hash,
             timeout=self.settings.timeout,
         )
-        finished = self.folder.load_result()
-        if finished is not None and self._still_holds(finished):
-            return finished
         self.tracker.start_study(
             self.folder.name,
             protocol=self.protocol.values,
@@ -263,6 +260,17 @@ class _Runner:
             identity=self.protocol.study_hash,
         )
         self.tracker.sync(self.folder.records())
+        finished = self.folder.load_result()
+        if finished is not None and self._still_holds(finished):
+            return finished
+        try:
+            return self._work(study, started)
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self.tracker.finish_study({}, state="interrupted" if interrupted else "failed")
+            raise
+
+    def _work(self, study: Study, started: float) -> dict[str, Any]:
         pool = make_pool(self.settings.jobs, plugins=self.settings.plugins)
         try:
             scheduler = self.scheduler(pool)

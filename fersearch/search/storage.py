@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fersearch.errors import InputError, suggestion
 from fersearch.files import ensure_folder, file_lock
+from fersearch.track import check_reachable
 
 __all__ = ["default_storage_url", "load_study", "open_storage", "open_study", "study_names"]
 
 SQLITE_BUSY_SECONDS = 60
-CONNECT_SECONDS = 5
 
 
 def default_storage_url(workspace: Path) -> str:
@@ -33,23 +32,6 @@ def _set_pragmas(connection: Any, record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
-
-
-def _check_server(url: sqlalchemy.URL) -> None:
-    """Fail soon and clearly when nothing listens where the URL points."""
-    if not url.host:
-        return
-    ports = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
-    port = url.port or ports.get(url.get_backend_name(), 0)
-    if not port:
-        return
-    try:
-        socket.create_connection((url.host, port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise InputError(
-            f"the study storage at {url.host}:{port} cannot be reached: {error}",
-            "start the database server or correct --storage",
-        ) from error
 
 
 def open_storage(url: str, *, lock: Path) -> RDBStorage:
@@ -71,7 +53,7 @@ def open_storage(url: str, *, lock: Path) -> RDBStorage:
                 ensure_folder(Path(parsed.database).resolve().parent)
             engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
         else:
-            _check_server(parsed)
+            check_reachable(url, what="study storage")
             engine_kwargs = {"pool_pre_ping": True}
         with file_lock(lock):
             storage = RDBStorage(url, engine_kwargs=engine_kwargs)

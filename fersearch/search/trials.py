@@ -121,7 +121,10 @@ class TrialBook:
         while True:
             trials = self.trials()
             number = len(trials)
-            out_of_time = self._deadline is not None and time.monotonic() > self._deadline
+            # Whatever the time, one trial is run: without any there is no result.
+            out_of_time = (
+                number > 0 and self._deadline is not None and time.monotonic() > self._deadline
+            )
             if number >= self._context.spec.budget.trials or out_of_time:
                 return
             if not self._proposer.ready(trials, number):

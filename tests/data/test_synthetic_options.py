@@ -21,7 +21,7 @@ def test_no_text_means_the_defaults() -> None:
 
 def test_text_sets_what_it_names_and_nothing_else() -> None:
     options = parse_options(" train=4000, seed=3,difficulty=hard ", None)
-    assert options == SyntheticOptions(train=4000, seed=3, difficulty=1.0)
+    assert options == SyntheticOptions(train=4000, seed=3, difficulty=0.3)
 
 
 def test_difficulty_is_a_name_or_a_number() -> None:

@@ -8,7 +8,7 @@ from fersearch.errors import InputError, suggestion
 
 __all__ = ["DIFFICULTIES", "Difficulty", "parse_difficulty"]
 
-DIFFICULTIES: dict[str, float] = {"easy": 0.0, "default": 0.25, "hard": 1.0}
+DIFFICULTIES: dict[str, float] = {"easy": 0.0, "default": 0.1, "hard": 0.3}
 """The named positions of the dial; ``default`` is measured in docs/synthetic.md."""
 
 
@@ -104,7 +104,7 @@ def parse_difficulty(text: str) -> float:
     """Return the position of the dial that a name or a number between 0 and 1 means.
 
     >>> parse_difficulty("hard"), parse_difficulty("0.5")
-    (1.0, 0.5)
+    (0.3, 0.5)
 
     Raises:
         InputError: The text is neither a known name nor a number between 0 and 1.

@@ -21,6 +21,8 @@ from fersearch.data.synthetic.shapes import (
 __all__ = ["paint_brows", "paint_eyes", "paint_glasses", "paint_lines", "paint_mouth", "paint_nose"]
 
 _EYE_HEIGHT = -0.24
+_FROWN_TOP = (torch.full((1, 1, 1), 0.055), torch.full((1, 1, 1), -0.50))
+_FROWN_END = (torch.full((1, 1, 1), 0.070), torch.full((1, 1, 1), -0.33))
 
 
 def paint_brows(frame: Frame, identity: Identity, marks: Landmarks, image: Tensor) -> None:
@@ -129,7 +131,7 @@ def paint_lines(frame: Frame, identity: Identity, marks: Landmarks, image: Tenso
     lines = stroke(y - brow + 0.10 - 0.03 * wide, 0.035) + stroke(y - brow + 0.18, 0.035)
     dark = 0.40 * frame.sides(marks.forehead_lines) * lines * wide
 
-    frown = capsule(out, y, (out * 0.0 + 0.055, y * 0.0 - 0.50), (out * 0.0 + 0.07, y * 0.0 - 0.33))
+    frown = capsule(out, y, _FROWN_TOP, _FROWN_END)
     dark = dark + 0.60 * frame.sides(marks.frown_lines) * stroke(frown, 0.05)
 
     bridge = (1.0 - (out / 0.17) * (out / 0.17)).clamp(min=0.0)

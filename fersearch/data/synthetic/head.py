@@ -15,11 +15,8 @@ __all__ = ["paint_fringe", "paint_head"]
 
 def paint_head(frame: Frame, identity: Identity, marks: Landmarks, camera: Camera) -> Tensor:
     """Return images with background, neck, ears and a shaded head, (faces, S, S), 0 to 1."""
-    image = (
-        per_face(camera.background)
-        + per_face(camera.background_slope) * frame.plane_x
-        + 0.0 * frame.plane_y
-    )
+    line = per_face(camera.background) + per_face(camera.background_slope) * frame.plane_x
+    image = line.repeat(1, line.shape[2], 1)
     skin, hair = per_face(identity.skin), per_face(identity.hair)
     width = per_face(identity.head_width)
 
