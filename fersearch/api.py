@@ -43,7 +43,7 @@ from fersearch.search import (
     ignore_progress,
 )
 from fersearch.search import run_study as run_engine
-from fersearch.spec import StudySpec, load_study, override
+from fersearch.spec import CategoricalParameter, StudySpec, load_study, override
 from fersearch.stats import TestMetrics
 from fersearch.stats import evaluate as evaluate_logits
 from fersearch.track import NullTracker, Sink, Tracker
@@ -452,7 +452,8 @@ def run_study(
     home = default_workspace(workspace).expanduser().resolve()
     # Before anything is decoded: a mistyped name should not cost the decoding.
     _check_model(spec.training.student, spec.training.student_options)
-    _check_model(spec.teacher.model, spec.teacher.options)
+    for options in _teacher_options(spec):
+        _check_model(spec.teacher.model, options)
     dataset = load_data(
         data or spec.data.default,
         image_size=spec.data.image_size,
@@ -464,7 +465,8 @@ def run_study(
         on_data(dataset)
     size = dataset.info.image_size
     _check_model(spec.training.student, spec.training.student_options, image_size=size)
-    _check_model(spec.teacher.model, spec.teacher.options, image_size=size)
+    for options in _teacher_options(spec):
+        _check_model(spec.teacher.model, options, image_size=size)
     notes: list[str] = []
     if weights:
         network = create(
@@ -516,6 +518,14 @@ def _with_settings(spec: StudySpec, settings: dict[str, object]) -> StudySpec:
             ]
             changes["space.ffe_splits"] = None
     return override(spec, changes, source="the options")
+
+
+def _teacher_options(spec: StudySpec) -> list[dict[str, Any]]:
+    """Return the options of every teacher that the study may ask for."""
+    for parameter in spec.space:
+        if parameter.name == "ffe_splits" and isinstance(parameter, CategoricalParameter):
+            return [{**spec.teacher.options, "ffe_splits": n} for n in parameter.choices]
+    return [dict(spec.teacher.options)]
 
 
 def _check_model(name: str, options: Mapping[str, Any], *, image_size: int | None = None) -> None:

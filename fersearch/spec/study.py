@@ -53,7 +53,7 @@ class Budget:
     batch_size: int = setting(integer(at_least=2), 64)
     teacher_epochs: int = setting(integer(at_least=1), 10)
     seeds: int = setting(integer(at_least=1), 3)
-    confirm_top: int = setting(integer(at_least=1), 3)
+    confirm_top: int = setting(integer(at_least=1), 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,7 @@ def tiny_slow(pretrained: bool = False, **options: object) -> nn.Module:
     class Slow(TinyNet):
         def forward(self, x: Tensor) -> Tensor:
             if torch.is_grad_enabled():
-                time.sleep(0.02)
+                time.sleep(0.06)
             return super().forward(x)
 
     return Slow(options["num_classes"], width=8, drop_rate=options.get("drop_rate", 0.0))

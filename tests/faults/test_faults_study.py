@@ -1,0 +1,183 @@
+"""Real processes, really killed: nothing is lost, nothing is counted twice, nobody waits for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import TINY_DATA
+from optuna.trial import TrialState
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def workspace(tmp_path, tiny_data, tiny_cache):
+    folder = tmp_path / "workspace"
+    shutil.copytree(tiny_cache / "data", folder / "cache" / "data")
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path, workspace, tiny_study_file, tiny_plugin):
+    """Start the tiny study as a process of its own; ``slow`` gives a test time to interrupt."""
+    processes = []
+
+    def run(*arguments, slow=False):
+        student = ["--student", "tiny_slow"] if slow else ["--student", "tiny_student"]
+        command = [
+            *(sys.executable, "-m", "fersearch", "study", str(tiny_study_file)),
+            *("--data", TINY_DATA, "--plugin", str(tiny_plugin), "--no-track"),
+            *("--workspace", str(workspace), "--pruner", "none", *student, *arguments),
+        ]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(condition, *, seconds=120.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.05)
+
+
+def trials(workspace, name="tiny"):
+    """Return the trials that the storage holds."""
+    if not (workspace / "optuna.db").exists():
+        return []
+    try:
+        study = optuna.load_study(study_name=name, storage=f"sqlite:///{workspace}/optuna.db")
+    except Exception:  # noqa: BLE001 - the storage is just being made
+        return []
+    return study.trials
+
+
+def reports(workspace):
+    """Return the intermediate values that the storage holds, by trial."""
+    return [trial.intermediate_values for trial in trials(workspace)]
+
+
+def in_the_middle(workspace, number):
+    """Tell whether a trial of at least this number has reported and is not finished."""
+    return any(
+        trial.number >= number and trial.state == TrialState.RUNNING and trial.intermediate_values
+        for trial in trials(workspace)
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def half_written(workspace):
+    return [
+        path
+        for path in (workspace / "studies").rglob(".*")
+        if path.is_file() and path.parent.name in {"runs", "tiny"}
+    ]
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_killed_study_continues_with_the_exact_number_of_trials(start, workspace, jobs):
+    killed = start("--jobs", jobs, "--threads", "1", slow=True)
+    wait_until(lambda: in_the_middle(workspace, 2))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = reports(workspace)
+    finish(start("--jobs", jobs, "--threads", "1", slow=True))
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace}/optuna.db")
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 6
+    for values, trial in zip(before, study.trials, strict=False):
+        # What was reported before the kill was not trained again with another outcome.
+        assert values.items() <= trial.intermediate_values.items()
+    result = json.loads((workspace / "studies" / "tiny" / "result.json").read_text())
+    assert result["trials"] == {"complete": 6, "pruned": 0, "failed": 0}
+    assert result["test_reads"] == 1
+    assert not half_written(workspace)
+
+
+def test_killed_workers_of_a_killed_study_do_not_live_on(start, workspace):
+    process = start("--jobs", "2", "--threads", "1", slow=True)
+    wait_until(lambda: any(reports(workspace)))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not any(_alive(child) for child in children), seconds=20)
+
+
+def _alive(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_a_killed_worker_costs_one_failed_trial_and_not_the_study(start, workspace):
+    process = start("--jobs", "2", "--threads", "1", slow=True)
+    wait_until(lambda: any(reports(workspace)))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [
+        child for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
+    ]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, err = finish(process)
+    result = json.loads((workspace / "studies" / "tiny" / "result.json").read_text())
+    assert result["trials"] == {"complete": 5, "pruned": 0, "failed": 1}
+    assert "signal 9" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_exits_with_130_and_the_command_that_continues(start, workspace, number):
+    process = start("--jobs", "1", slow=True)
+    wait_until(lambda: any(reports(workspace)))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = err.splitlines()[-1]
+    assert last.startswith("fersearch study ")
+    assert "--plugin" in last
+    assert "Traceback" not in err
+
+
+def test_two_processes_on_one_workspace_do_not_harm_each_other(start, workspace):
+    first = start("--name", "first", "--trials", "3")
+    second = start("--name", "second", "--trials", "3")
+    finish(first)
+    finish(second)
+    results = [
+        json.loads((workspace / "studies" / name / "result.json").read_text())
+        for name in ("first", "second")
+    ]
+    assert results[0]["trials"] == results[1]["trials"]
+    assert results[0]["test"] == results[1]["test"]
+
+
+def test_a_study_that_runs_already_is_refused(start, workspace):
+    first = start("--jobs", "1", slow=True)
+    wait_until(lambda: any(reports(workspace)))
+    second = start("--jobs", "1", slow=True)
+    _, err = second.communicate(timeout=120)
+    assert second.returncode == 1
+    assert "is being run by another process" in err.splitlines()[-1]
+    assert str(first.pid) in err.splitlines()[-1]
