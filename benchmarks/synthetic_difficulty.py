@@ -49,14 +49,16 @@ class Run:
 
 
 STUDENT = Run()
+LARGER = Run(model="resnet18", epochs=10, rate=0.01)
 TABLE = (
     *(replace(STUDENT, seed=seed) for seed in range(3)),
     *(replace(STUDENT, rate=rate) for rate in (0.002, 0.005, 0.01, 0.05, 0.2)),
     *(replace(STUDENT, batch=32, rate=0.01, seed=seed) for seed in range(2)),
     replace(STUDENT, data="difficulty=easy"),
     replace(STUDENT, data="difficulty=hard"),
-    *(replace(STUDENT, model="resnet18", epochs=10, rate=0.05, seed=seed) for seed in range(2)),
-    replace(STUDENT, model="resnet18", epochs=10, rate=0.05, data="difficulty=hard"),
+    *(replace(LARGER, seed=seed) for seed in range(2)),
+    replace(LARGER, rate=0.05),
+    replace(LARGER, data="difficulty=hard"),
 )
 
 

@@ -18,7 +18,7 @@ def uses_bfloat16(model: nn.Module, execution: Execution) -> bool:
 
     On a GPU with native bfloat16 always. On a CPU only with native instructions and only for
     networks without depthwise convolutions: measured at 48 px with AVX512-BF16, ResNet18 trains
-    1.4-1.8 times as fast, ShuffleNetV2 0.5 times (``python -m benchmarks.precision``).
+    1.4-1.8 times as fast, ShuffleNetV2 0.5 times (``benchmarks/precision.py``).
     """
     if execution.autocast == "never" or not native_bfloat16(execution.device):
         return False

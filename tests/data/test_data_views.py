@@ -77,9 +77,7 @@ def test_without_augmentation_a_view_is_the_image():
 
 
 def test_a_certain_flip_mirrors_left_and_right():
-    policy = ViewPolicy(
-        shift=0, scale=0, rotation=0, flip=1, brightness=0, contrast=0, erase=0
-    )
+    policy = ViewPolicy(shift=0, scale=0, rotation=0, flip=1, brightness=0, contrast=0, erase=0)
     batch = views(policy=policy).training(0, np.arange(4))
     expected = torch.from_numpy(IMAGES[:4]).float().div(255).flip(3).expand(-1, 3, -1, -1)
     torch.testing.assert_close(batch, expected, rtol=0, atol=1e-5)

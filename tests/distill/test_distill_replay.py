@@ -1,4 +1,4 @@
-"""Soft-label replay equals the online teacher; the training loop resumes and never reads the test."""
+"""Soft-label replay equals the online teacher; training resumes and never reads the test split."""
 
 from __future__ import annotations
 
@@ -223,9 +223,7 @@ def test_validation_picks_the_best_epoch_and_the_outcome_has_its_weights(tiny_da
     outcome = train(job, tiny_data, execution=CPU)
     accuracies = [record.val_accuracy for record in outcome.epochs]
     assert outcome.best_epoch == accuracies.index(max(accuracies))
-    views = Views(
-        tiny_data.val.images, preprocessing=job.preprocessing, policy=job.policy, seed=0
-    )
+    views = Views(tiny_data.val.images, preprocessing=job.preprocessing, policy=job.policy, seed=0)
     metrics = split_metrics(
         predict_logits(outcome.model, views, execution=CPU), np.array(tiny_data.val.labels)
     )
@@ -278,9 +276,7 @@ def test_training_does_not_open_the_test_split(tiny_data, tmp_path):
 
 def test_a_job_for_other_data_or_without_its_teacher_is_refused(tiny_data):
     with pytest.raises(FersearchError, match="other data"):
-        train(
-            dataclasses.replace(make_job(tiny_data), data_sha256="0"), tiny_data, execution=CPU
-        )
+        train(dataclasses.replace(make_job(tiny_data), data_sha256="0"), tiny_data, execution=CPU)
     with pytest.raises(FersearchError, match="needs a teacher"):
         train(make_job(tiny_data, loss=KD, teacher="x"), tiny_data, execution=CPU)
 

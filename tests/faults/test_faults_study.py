@@ -1,4 +1,4 @@
-"""Real processes, really killed: nothing is lost, nothing is counted twice, nobody waits for ever."""
+"""Real processes, really killed: nothing is lost, counted twice or left waiting for ever."""
 
 from __future__ import annotations
 

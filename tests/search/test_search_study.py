@@ -47,9 +47,7 @@ def run(tmp_path, tiny_study_file, tiny_data, tiny_cache):
 
 def trials_of(workspace, name="tiny"):
     study = optuna.load_study(study_name=name, storage=f"sqlite:///{workspace}/optuna.db")
-    return [
-        (trial.params, trial.state.name, trial.intermediate_values) for trial in study.trials
-    ]
+    return [(trial.params, trial.state.name, trial.intermediate_values) for trial in study.trials]
 
 
 def test_a_study_searches_confirms_tests_once_and_hands_back_a_model(run):
