@@ -473,7 +473,7 @@ def run_study(
             spec.teacher.model,
             num_classes=len(dataset.info.classes),
             image_size=size,
-            **spec.teacher.options,
+            **dict[str, Any](spec.teacher.options),
         )
         notes.append(f"teacher weights: {load_weights(network, Path(weights)).summary}")
         listener(StudyProgress(phase="search", message=notes[0]))

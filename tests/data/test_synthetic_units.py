@@ -166,7 +166,7 @@ def photograph(active: NDArray[np.float64]) -> NDArray[np.float64]:
     straight = replace(straight, cosine=one, scale=one, contrast=one, background=0.5 * one)
     scene = Scene(person, place_landmarks(person, active), straight)
     image = render(scene, image_size=64, noise=np.random.default_rng(0))
-    return image[0, 0].astype(np.float64)
+    return np.asarray(image[0, 0], dtype=np.float64)
 
 
 def region(image: NDArray[np.float64], *, x: tuple[float, float], y: tuple[float, float]) -> float:
