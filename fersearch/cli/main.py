@@ -62,7 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(given: list[str], *, debug: bool) -> int:
     try:
-        cli.main(args=given, prog_name="fersearch", standalone_mode=False)
+        command = shlex.join(["fersearch", *given])
+        cli.main(args=given, prog_name="fersearch", standalone_mode=False, obj=command)
+        return 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
         return 0
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ def run(study_name: str, given: dict[str, Any]) -> None:
             listener=display.study,
             on_decode=display.decoding,
             on_data=display.data,
-            command=shlex.join(["fersearch", *sys.argv[1:]]),
+            command=click.get_current_context().obj or "",
             **given,
         )
     for warning in result.warnings:

@@ -13,6 +13,9 @@ from fersearch.records import digest
 
 __all__ = ["Execution", "TrainJob"]
 
+# Raised when the same job would train another network: cached ones are then not reused.
+JOB_VERSION = 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
@@ -65,4 +68,4 @@ class TrainJob:
     def digest(self) -> str:
         """Return the name of this job's content: the path of a weights file is not part of it."""
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "weights"}
-        return digest(plain)
+        return digest({"version": JOB_VERSION, **plain})

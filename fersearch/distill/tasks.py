@@ -45,6 +45,8 @@ __all__ = [
     "TrainTask",
     "execute",
     "teacher_folder",
+    "teacher_parameters",
+    "teacher_run_id",
 ]
 
 
@@ -156,6 +158,30 @@ def teacher_folder(cache: Path, job: TrainJob) -> Path:
     return cache / "teachers" / job.digest()
 
 
+def teacher_run_id(job: TrainJob) -> str:
+    """Return the name of a teacher's run: ``teacher-n4``, or the model's name without splits."""
+    splits = job.model_options.get("ffe_splits")
+    return f"teacher-n{splits}" if splits is not None else f"teacher-{job.model}"
+
+
+def teacher_parameters(job: TrainJob) -> dict[str, ParameterValue]:
+    """Return the parameters that a teacher's record shows."""
+    recipe = job.recipe
+    return {
+        "learning_rate": recipe.learning_rate,
+        "epochs": recipe.epochs,
+        **job.model_options,
+    }
+
+
+def _open(folder: Path, job: TrainJob) -> Dataset:
+    """Open the data of a job; an index of one data set means nothing in another."""
+    dataset = Dataset.open(folder)
+    if dataset.info.sha256 != job.data_sha256:
+        raise FersearchError(f"{folder} holds other data than the job was made for")
+    return dataset
+
+
 def execute(task: Task, emit: Emit) -> RunRecord | None:
     """Do a task; ``emit`` is told of every epoch and may stop a training run by returning False."""
     if task.execution.threads:
@@ -230,7 +256,7 @@ def _epoch_emitter(emit: Emit, run_id: str, total: int) -> Callable[[EpochRecord
 
 
 def _teacher(task: TeacherTask, emit: Emit) -> RunRecord:
-    dataset = Dataset.open(task.dataset)
+    dataset = _open(task.dataset, task.job)
     record = _ensure_teacher(task, dataset, emit)
     for seed in task.seeds:
         _ensure_soft_labels(task, dataset, seed=seed, emit=emit)
@@ -299,16 +325,29 @@ def _ensure_teacher(task: TeacherTask, dataset: Dataset, emit: Emit) -> RunRecor
             # Written last: a folder without it is an unfinished teacher.
             save_record(record, record_file)
             checkpoint.unlink(missing_ok=True)
-    return load_record(record_file)
+    # The cache serves many studies: here the teacher goes by this task's name.
+    return dataclasses.replace(
+        load_record(record_file),
+        run_id=task.label.run_id,
+        study=task.label.study,
+        protocol_hash=task.label.protocol_hash,
+        parameters=task.label.parameters,
+    )
 
 
 def _train(task: TrainTask, emit: Emit) -> RunRecord:
-    dataset = Dataset.open(task.dataset)
+    dataset = _open(task.dataset, task.job)
     teacher = None
     if task.teacher_job is not None:
+        _open(task.dataset, task.teacher_job)
         # Usually both are there already; a cache that was deleted meanwhile is filled again.
         supply = TeacherTask(
-            label=dataclasses.replace(task.label, role="teacher"),
+            label=dataclasses.replace(
+                task.label,
+                run_id=teacher_run_id(task.teacher_job),
+                role="teacher",
+                parameters=teacher_parameters(task.teacher_job),
+            ),
             job=task.teacher_job,
             dataset=task.dataset,
             cache=task.cache,

@@ -236,9 +236,12 @@ def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows, best = [], result.get("best")
     if best:
         label = f"best (trial {best['trial']})" if "trial" in best else "best"
-        rows.append((label, best["params"], best["val_accuracy"]))
+        rows.append((label, best["params"], best.get("trial_val_accuracy", best["val_accuracy"])))
     for number, paper in enumerate(result.get("paper_settings", ())):
-        rows.append((f"paper (trial {number})", paper["params"], paper["val_accuracy"]))
+        label = f"paper (trial {paper.get('trial', number)})"
+        if paper.get("state", "complete") != "complete":
+            label += f", {paper['state']} after {format_count(paper['epochs'], 'epoch')}"
+        rows.append((label, paper["params"], paper["val_accuracy"]))
     return [
         (label, *parameter_texts(result, params), format_percent(accuracy))
         for label, params, accuracy in rows
@@ -248,15 +251,23 @@ def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def confirmed_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the confirmed settings: their validation accuracy a seed, and the mean."""
     rows = []
-    for number, setting in enumerate(result.get("confirmed", ()), start=1):
-        values = [value for value in setting["val_accuracy"] if value is not None]
-        seeds = zip(setting["seeds"], setting["val_accuracy"], strict=True)
+    settings = [("distilled", item) for item in result.get("confirmed", ())]
+    settings += [("alone", item) for item in result.get("control", {}).get("confirmed", ())]
+    for role, setting in settings:
+        states = setting.get("states", ["complete"] * len(setting["seeds"]))
+        values = setting["val_accuracy"]
+        whole = all(state == "complete" for state in states)
+        texts = [
+            format_percent(value) if state == "complete" else "diverged"
+            for value, state in zip(values, states, strict=True)
+        ]
+        seeds = zip(setting["seeds"], texts, strict=True)
         rows.append(
             (
-                str(number),
+                role,
                 *parameter_texts(result, setting["params"]),
-                ", ".join(f"{seed}: {format_percent(value)}" for seed, value in seeds),
-                format_percent(sum(values) / len(values) if values else None),
+                ", ".join(f"{seed}: {text}" for seed, text in seeds),
+                format_percent(sum(values) / len(values)) if whole else "not chosen",
             )
         )
     return rows

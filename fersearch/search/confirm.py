@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fersearch.distill import RunLabel
 from fersearch.errors import FersearchError
-from fersearch.records import RunRecord, digest
+from fersearch.records import RunRecord, canonical_json
 from fersearch.search.folder import StudyFolder
 from fersearch.search.objectives import Objective, RunPlan, StudyContext
 from fersearch.search.pool import Failure
@@ -19,6 +19,8 @@ __all__ = ["Candidate", "Confirmation", "confirm", "confirmation_seeds", "pick"]
 
 DISTILLED = "distilled"
 ALONE = "student_alone"
+# The learning rate of a study that does not search one: the paper's.
+DEFAULT_RATE = 0.01
 
 
 def confirmation_seeds(search_seed: int, count: int) -> tuple[int, ...]:
@@ -55,6 +57,10 @@ class Candidate:
             for record in self.records
         ]
 
+    def mean_of(self, name: str) -> float:
+        """Return the mean over the seeds of a measured figure, such as ``val_accuracy``."""
+        return statistics.fmean(record.metrics[name] for record in self.records)
+
     @property
     def mean(self) -> float:
         """Mean over the seeds; a setting that diverged on any seed counts as zero."""
@@ -69,8 +75,8 @@ class Confirmation:
     Attributes:
         seeds: The seeds.
         distilled: The distilled student's settings, in the order of the search.
-        alone: The bare student at the learning rates of those settings: the control gets the
-            same choice as what it is compared with.
+        alone: The bare student at the learning rates of those settings and half of the best
+            one's: the control has at least the choice of what it is compared with.
     """
 
     seeds: tuple[int, ...]
@@ -94,9 +100,28 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
     return best
 
 
-def _run_id(role: str, params: Mapping[str, Scalar], seed: int) -> str:
-    prefix = "distilled" if role == DISTILLED else "alone"
-    return f"{prefix}-{digest(dict(params), 8)}-seed-{seed}"
+def _control_settings(settings: Sequence[Mapping[str, Scalar]]) -> list[dict[str, Scalar]]:
+    """Return the learning rates that the control may choose from.
+
+    Those of the confirmed settings, and half of the best one's: the search tuned them for the
+    distilled student, whose cross entropy weighs less, so the control's best may lie lower.
+    """
+    rates = [float(params.get("learning_rate", DEFAULT_RATE)) for params in settings]
+    return [{"learning_rate": rate} for rate in dict.fromkeys([*rates, rates[0] / 2])]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    role: str
+    params: dict[str, Scalar]
+    seed: int
+    plan: RunPlan
+
+    @property
+    def run_id(self) -> str:
+        """Name made of the job's content: a run of another protocol has another name."""
+        prefix = "distilled" if self.role == DISTILLED else "alone"
+        return f"{prefix}-{self.plan.job.digest()[:10]}-seed-{self.seed}"
 
 
 def confirm(
@@ -125,31 +150,32 @@ def confirm(
         on_record: Told of every run that ends.
     """
     seeds = confirmation_seeds(context.spec.search.seed, context.spec.budget.seeds)
-    control: list[dict[str, Scalar]] = []
-    for params in settings:
-        alone = {"learning_rate": params.get("learning_rate", 0.01)}
-        if alone not in control:
-            control.append(alone)
-    wanted = [(DISTILLED, dict(item)) for item in settings] + [(ALONE, item) for item in control]
+    wanted = [(DISTILLED, dict(item)) for item in settings]
+    wanted += [(ALONE, item) for item in _control_settings(settings)]
+    runs: dict[tuple[str, str, int], _Run] = {}
     for role, params in wanted:
         for seed in seeds:
-            run_id = _run_id(role, params, seed)
-            if folder.record(run_id).exists():
-                continue
             if role == DISTILLED:
                 plan = objective(context, params, seed)
             else:
                 rate = float(params["learning_rate"])
                 plan = RunPlan(job=context.job(seed=seed, learning_rate=rate), teacher=None)
+            run = _Run(role, params, seed, plan)
+            runs[role, canonical_json(params), seed] = run
+            if folder.record(run.run_id).exists():
+                continue
             label = RunLabel(
-                run_id=run_id,
+                run_id=run.run_id,
                 study=folder.name,
                 role=role,
                 protocol_hash=protocol_hash,
                 parameters=dict(params),
             )
             scheduler.add(
-                label, plan, checkpoint=folder.checkpoint(run_id), bundle=folder.bundle(run_id)
+                label,
+                plan,
+                checkpoint=folder.checkpoint(run.run_id),
+                bundle=folder.bundle(run.run_id),
             )
     total = len(wanted) * len(seeds)
     on_start(total - scheduler.open_runs, total)
@@ -169,7 +195,9 @@ def confirm(
             Candidate(
                 role=kind,
                 params=params,
-                records=tuple(records[_run_id(kind, params, seed)] for seed in seeds),
+                records=tuple(
+                    records[runs[kind, canonical_json(params), seed].run_id] for seed in seeds
+                ),
                 metric=context.spec.search.metric,
             )
             for kind, params in wanted

@@ -1,27 +1,24 @@
-"""The end of a study: the test split is opened once, and everything measured is written down."""
+"""The end of a study: the test split is opened once, and that is written down."""
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fersearch.data.dataset import DataInfo
 from fersearch.distill import Execution, PredictTask, TrainJob, teacher_folder
 from fersearch.files import ensure_folder
-from fersearch.models import create, macs, parameter_count
-from fersearch.records import RunRecord, to_plain
+from fersearch.records import RunRecord
 from fersearch.search.confirm import Candidate, Confirmation, pick
 from fersearch.search.folder import StudyFolder
 from fersearch.search.pool import Failure, Pool
 from fersearch.stats import PairedGain, TestMetrics, evaluate, paired_gain
 
-__all__ = ["TestOutcome", "confirmed_block", "cost_block", "run_test"]
+__all__ = ["TestOutcome", "run_test"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +40,8 @@ class TestOutcome:
     bundle: Path
 
 
-def _note_read(folder: StudyFolder, study_hash: str, networks: list[str]) -> int:
-    """Write down, before it happens, that the test split is opened; return how often it was."""
+def _note_read(folder: StudyFolder, study_hash: str, networks: list[str]) -> None:
+    """Write down, before it happens, that the test split is opened."""
     ensure_folder(folder.path)
     entry = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -53,7 +50,6 @@ def _note_read(folder: StudyFolder, study_hash: str, networks: list[str]) -> int
     }
     with folder.test_reads.open("a", encoding="utf-8") as ledger:
         ledger.write(json.dumps(entry) + "\n")
-    return len(folder.test_reads.read_text(encoding="utf-8").splitlines())
 
 
 def run_test(
@@ -81,7 +77,7 @@ def run_test(
         name = f"teacher-{teacher.digest()}"
         names["teacher"] = [name]
         bundles[name] = teacher_folder(folder.cache, teacher)
-    if not _holds(folder.test_logits, list(bundles)):
+    if not folder.test_reads.exists() or not _holds(folder.test_logits, list(bundles)):
         _note_read(folder, study_hash, list(bundles))
         task = PredictTask(
             bundles=bundles,
@@ -119,37 +115,3 @@ def _holds(path: Path, names: list[str]) -> bool:
 def _best_record(candidate: Candidate) -> RunRecord:
     name = f"val_{candidate.metric}"
     return max(candidate.records, key=lambda record: record.metrics[name])
-
-
-def confirmed_block(candidates: tuple[Candidate, ...]) -> list[dict[str, Any]]:
-    """Return the confirmed settings as they stand in ``result.json``."""
-    return [
-        {
-            "params": dict(item.params),
-            "seeds": [record.seed for record in item.records],
-            "val_accuracy": [record.metrics.get("val_accuracy") for record in item.records],
-            "val_macro_f1": [record.metrics.get("val_macro_f1") for record in item.records],
-            "states": [record.state for record in item.records],
-        }
-        for item in candidates
-    ]
-
-
-def cost_block(
-    model: str, options: Mapping[str, Any], *, classes: int, image_size: int, bundle: Path
-) -> dict[str, Any]:
-    """Return what one network costs: parameters, multiply-adds of one image, bytes on disk."""
-    network = create(model, num_classes=classes, image_size=image_size, **options)
-    counted = macs(network, image_size)
-    size = sum(path.stat().st_size for path in bundle.glob("*.safetensors"))
-    plain: dict[str, Any] = to_plain(
-        {
-            "model": model,
-            "params": parameter_count(network),
-            "macs": counted.total,
-            "macs_not_counted": list(counted.unsupported),
-            "file_mb": round(size / 1e6, 3),
-            "latency": None,
-        }
-    )
-    return plain

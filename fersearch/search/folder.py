@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fersearch.errors import FersearchError
+from fersearch.errors import FersearchError, InputError
 from fersearch.records import RunRecord, load_record, save_record
 
 __all__ = ["StudyFolder"]
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,20 @@ class StudyFolder:
     Attributes:
         workspace: The workspace's folder.
         name: Name of the study.
+
+    Raises:
+        InputError: The name is not one that a folder may have.
     """
 
     workspace: Path
     name: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(NAME, self.name):
+            raise InputError(
+                f"the name of a study cannot be {self.name!r}",
+                "use at most 64 letters, digits, dots, dashes and underscores, no dot first",
+            )
 
     @property
     def path(self) -> Path:
@@ -39,6 +52,11 @@ class StudyFolder:
     def lock(self) -> Path:
         """Held by the process that runs the study."""
         return self.path / "lock"
+
+    @property
+    def protocol(self) -> Path:
+        """What the records in this folder were made under."""
+        return self.path / "protocol.json"
 
     @property
     def result(self) -> Path:

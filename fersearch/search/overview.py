@@ -20,16 +20,20 @@ def _overview(study: Study, folder: StudyFolder) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best = max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+    states = [trial.state for trial in trials]
+    ended = {
+        "complete": len(complete),
+        "pruned": states.count(TrialState.PRUNED),
+        "failed": states.count(TrialState.FAIL),
+    }
+    result = folder.load_result()
+    # A finished study that is being extended is unfinished again.
+    finished = result is not None and result.get("trials") == ended
     plain: dict[str, Any] = to_plain(
         {
             "name": study.study_name,
-            "state": "finished" if folder.result.exists() else "unfinished",
-            "trials": {
-                "complete": len(complete),
-                "pruned": sum(trial.state == TrialState.PRUNED for trial in trials),
-                "failed": sum(trial.state == TrialState.FAIL for trial in trials),
-                "running": sum(trial.state == TrialState.RUNNING for trial in trials),
-            },
+            "state": "finished" if finished else "unfinished",
+            "trials": {**ended, "running": states.count(TrialState.RUNNING)},
             "best_value": None if best is None else best.value,
             "best_params": {} if best is None else best.params,
         }
@@ -53,4 +57,5 @@ def study_detail(storage: RDBStorage, workspace: Path, name: str) -> dict[str, A
     """
     folder = StudyFolder(workspace, name)
     overview = _overview(load_study(storage, name), folder)
-    return {**overview, "result": folder.load_result()}
+    finished = overview["state"] == "finished"
+    return {**overview, "result": folder.load_result() if finished else None}

@@ -14,7 +14,8 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from fersearch.distill import Progress, Task, execute
-from fersearch.errors import FersearchError
+from fersearch.errors import FersearchError, InputError
+from fersearch.plugins import load_installed_plugins, load_plugin
 from fersearch.records import RunRecord
 
 __all__ = ["Failure", "InlinePool", "Pool", "ProcessPool", "make_pool"]
@@ -28,28 +29,34 @@ class Failure:
 
     Attributes:
         message: What happened, in one line.
-        expected: Whether it is an error with a message for the user.
+        exit_code: Exit code of an error that was meant for the user; 0 for any other.
         details: The traceback.
     """
 
     message: str
-    expected: bool = False
+    exit_code: int = 0
     details: str = ""
 
     def error(self) -> FersearchError:
         """Return it as an error to raise."""
-        if self.expected:
-            return FersearchError(self.message)
-        return FersearchError(f"a worker failed: {self.message}\n{self.details}".strip())
+        if self.exit_code:
+            kind = InputError if self.exit_code == InputError.exit_code else FersearchError
+            return kind(self.message)
+        error = FersearchError(f"a worker failed: {self.message}")
+        error.__cause__ = RuntimeError(self.details)  # shown by --debug
+        return error
 
 
 Result = RunRecord | Failure | None
 
 
 def _failure(error: Exception) -> Failure:
-    expected = isinstance(error, FersearchError)
-    message = str(error) if expected else f"{type(error).__name__}: {error}"
-    return Failure(message=message, expected=expected, details=traceback.format_exc())
+    meant = isinstance(error, FersearchError)
+    return Failure(
+        message=str(error) if meant else f"{type(error).__name__}: {error}",
+        exit_code=error.exit_code if isinstance(error, FersearchError) else 0,
+        details=traceback.format_exc(),
+    )
 
 
 class Pool(Protocol):
@@ -127,9 +134,8 @@ def _serve(connection: Connection, parent: Connection, plugins: tuple[str, ...])
     # Ctrl-C reaches the whole process group: only the parent acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent.close()
+    load_installed_plugins()
     for plugin in plugins:
-        from fersearch.plugins import load_plugin
-
         load_plugin(plugin)
 
     def emit(progress: Progress) -> bool:
@@ -231,19 +237,24 @@ class ProcessPool:
                 worker = self._workers[index]
                 try:
                     message = worker.connection.recv()
-                    if isinstance(message, Progress):
-                        worker.connection.send(handler(message))
-                        continue
-                except (EOFError, ConnectionResetError, BrokenPipeError):
+                except (EOFError, ConnectionResetError):
                     return self._bury(index)
-                worker.task = ""
-                name, result = message
-                return name, result
+                if not isinstance(message, Progress):
+                    worker.task = ""
+                    name, result = message
+                    return name, result
+                # Outside any `try`: what the handler raises is not the worker's death.
+                keep = handler(message)
+                try:
+                    worker.connection.send(keep)
+                except (ConnectionResetError, BrokenPipeError):
+                    return self._bury(index)
 
     def _bury(self, index: int) -> tuple[str, Result]:
         """Replace a worker that died and report its task as failed."""
         worker = self._workers[index]
         worker.process.join(timeout=5)
+        worker.process.kill()
         code = worker.process.exitcode
         self._workers[index] = self._start()
         reason = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

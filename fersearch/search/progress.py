@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fersearch.distill import Progress
+from fersearch.records import RunRecord
 
-__all__ = ["Listener", "StudyProgress", "ignore_progress"]
+__all__ = ["Listener", "StudyProgress", "describe_run", "describe_trial", "ignore_progress"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +45,26 @@ Listener = Callable[[StudyProgress], None]
 
 def ignore_progress(progress: StudyProgress) -> None:
     """Listen to nothing."""
+
+
+def describe_trial(record: RunRecord) -> str:
+    """Return one line about a finished trial."""
+    shown = " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in record.parameters.items()
+    )
+    epochs = len(record.epochs)
+    metric = record.metrics.get("val_accuracy")
+    accuracy = "" if metric is None else f", best validation accuracy {metric:.1%}"
+    reason = f" ({record.reason})" if record.reason and record.state == "failed" else ""
+    diverged = " (diverged)" if record.reason.startswith("diverged") else ""
+    return (
+        f"{record.run_id} {record.state}{reason}{diverged} after {epochs} epochs{accuracy}: {shown}"
+    )
+
+
+def describe_run(record: RunRecord) -> str:
+    """Return one line about a finished confirmation run."""
+    metric = record.metrics.get("val_accuracy")
+    accuracy = record.reason if metric is None else f"validation accuracy {metric:.1%}"
+    return f"{record.role.replace('_', ' ')}, seed {record.seed}: {accuracy}"

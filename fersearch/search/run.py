@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +15,26 @@ from fersearch.data.dataset import Dataset
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy
 from fersearch.distill import Execution, Progress
-from fersearch.environment import describe_environment
 from fersearch.errors import FersearchError, InputError
 from fersearch.files import ensure_folder, file_lock, write_json
 from fersearch.models import load_bundle, save_bundle
-from fersearch.records import RunRecord, to_plain
+from fersearch.records import RunRecord
 from fersearch.search.confirm import Confirmation, confirm, pick
 from fersearch.search.estimate import Estimate
-from fersearch.search.final import TestOutcome, confirmed_block, cost_block, run_test
+from fersearch.search.final import TestOutcome, run_test
 from fersearch.search.folder import StudyFolder
 from fersearch.search.objectives import StudyContext, resolve_objective
 from fersearch.search.plots import draw_search_plots
 from fersearch.search.pool import Failure, make_pool
-from fersearch.search.progress import Listener, StudyProgress, ignore_progress
+from fersearch.search.progress import (
+    Listener,
+    StudyProgress,
+    describe_run,
+    describe_trial,
+    ignore_progress,
+)
 from fersearch.search.protocol import differences, make_protocol
+from fersearch.search.result import study_result
 from fersearch.search.scheduler import Scheduler
 from fersearch.search.storage import default_storage_url, open_storage, open_study
 from fersearch.search.trials import TrialBook
@@ -146,10 +153,6 @@ class _Runner:
 
     def on_teacher(self, record: RunRecord) -> None:
         known = self.folder.record(record.run_id)
-        # A teacher from the cache was trained by an earlier study: here it is this study's.
-        record = dataclasses.replace(
-            record, study=self.folder.name, protocol_hash=self.protocol.protocol_hash
-        )
         if not known.exists():
             self.folder.save(record)
             self.tracker.log(record)
@@ -163,6 +166,9 @@ class _Runner:
 
     def check_protocol(self, study: Study) -> None:
         before = study.user_attrs.get(PROTOCOL)
+        if self.folder.protocol.exists():
+            # The folder may be older than the storage, when the latter was deleted or changed.
+            self._refuse_changes(json.loads(self.folder.protocol.read_text(encoding="utf-8")))
         if before is None:
             if study.get_trials(deepcopy=False):
                 raise InputError(
@@ -170,7 +176,11 @@ class _Runner:
                     "give this one another --name",
                 )
             study.set_user_attr(PROTOCOL, self.protocol.values)
-            return
+        else:
+            self._refuse_changes(before)
+        write_json(self.folder.protocol, self.protocol.values)
+
+    def _refuse_changes(self, before: dict[str, Any]) -> None:
         changed = differences(before, self.protocol.values)
         if changed:
             shown = ", ".join(changed[:6]) + (" and more" if len(changed) > 6 else "")
@@ -322,111 +332,23 @@ class _Runner:
         save_bundle(self.folder.model, network, dataclasses.replace(config, metrics=metrics))
         figures, notes = draw_search_plots(study, ensure_folder(self.folder.path / "figures"))
         self.timed("total", started)
-        result = self._result(confirmation, outcome)
+        result = study_result(
+            confirmation,
+            outcome,
+            context=self.context,
+            objective=self.objective,
+            folder=self.folder,
+            book=self.book,
+            protocol=self.protocol,
+            execution=self.settings.execution,
+        )
+        result["seconds"] = self.seconds
+        result["command"] = self.settings.command
+        result["jobs"] = self.settings.jobs
         result["figures"] = [[title, f"figures/{name}"] for title, name in figures]
         result["notes"] = [*self.settings.notes, *notes]
         write_json(self.folder.result, result)
         return result
-
-    def _result(self, confirmation: Confirmation, outcome: TestOutcome) -> dict[str, Any]:
-        best = pick(confirmation.distilled)
-        alone = pick(confirmation.alone)
-        top = self.book.best()
-        spec, info = self.spec, self.dataset.info
-        classes, size = len(info.classes), info.image_size
-        cost = cost_block(
-            spec.training.student,
-            spec.training.student_options,
-            classes=classes,
-            image_size=size,
-            bundle=self.folder.model,
-        )
-        teacher = self.objective(self.context, best.params, 0).teacher
-        if teacher is not None:
-            teacher_bundle = self.folder.cache / "teachers" / teacher.digest()
-            cost["teacher"] = cost_block(
-                teacher.model,
-                teacher.model_options,
-                classes=classes,
-                image_size=size,
-                bundle=teacher_bundle,
-            )
-        execution = self.settings.execution
-        plain: dict[str, Any] = to_plain(
-            {
-                "name": self.folder.name,
-                "protocol": {**self.protocol.values, "layout": info.layout, "notes": info.notes},
-                "protocol_hash": self.protocol.protocol_hash,
-                "study_hash": self.protocol.study_hash,
-                "trials": self.book.counts(),
-                "best": {
-                    "params": best.params,
-                    "val_accuracy": best.mean,
-                    "trial": next(
-                        t.number
-                        for t in self.book.top(len(self.book.trials()))
-                        if t.params == best.params
-                    ),
-                    "best_single_trial": None
-                    if top is None
-                    else {"trial": top.number, "value": top.value, "params": top.params},
-                },
-                "paper_settings": self._paper_settings(),
-                "confirmed": confirmed_block(confirmation.distilled),
-                "control": {
-                    "confirmed": confirmed_block(confirmation.alone),
-                    "params": alone.params,
-                },
-                "test": outcome.metrics,
-                "gain": outcome.gain,
-                "cost": cost,
-                "seconds": self.seconds,
-                "test_reads": outcome.reads,
-                "model": str(self.folder.model.relative_to(self.folder.path)),
-                "command": self.settings.command,
-                "jobs": self.settings.jobs,
-                "environment": describe_environment(execution.device, execution.threads),
-            }
-        )
-        return plain
-
-    def _paper_settings(self) -> list[dict[str, Any]]:
-        """Return how the enqueued settings did as trials."""
-        rows = []
-        for trial in self.book.finished()[: len(self.spec.enqueue)]:
-            values = trial.intermediate_values
-            rows.append(
-                {
-                    "params": trial.params,
-                    "val_accuracy": max(values.values()) if values else None,
-                    "state": trial.state.name.lower(),
-                    "epochs": len(values),
-                }
-            )
-        return rows
-
-
-def describe_trial(record: RunRecord) -> str:
-    """Return one line about a finished trial."""
-    shown = " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in record.parameters.items()
-    )
-    epochs = len(record.epochs)
-    metric = record.metrics.get("val_accuracy")
-    accuracy = "" if metric is None else f", best validation accuracy {metric:.1%}"
-    reason = f" ({record.reason})" if record.reason and record.state == "failed" else ""
-    diverged = " (diverged)" if record.reason.startswith("diverged") else ""
-    return (
-        f"{record.run_id} {record.state}{reason}{diverged} after {epochs} epochs{accuracy}: {shown}"
-    )
-
-
-def describe_run(record: RunRecord) -> str:
-    """Return one line about a finished confirmation run."""
-    metric = record.metrics.get("val_accuracy")
-    accuracy = record.reason if metric is None else f"validation accuracy {metric:.1%}"
-    return f"{record.role.replace('_', ' ')}, seed {record.seed}: {accuracy}"
 
 
 def run_study(

@@ -7,21 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fersearch.distill import Execution, Progress, RunLabel, TeacherTask, TrainJob, TrainTask
+from fersearch.distill.tasks import teacher_parameters, teacher_run_id
 from fersearch.errors import FersearchError
 from fersearch.records import RunRecord
 from fersearch.search.objectives import RunPlan
 from fersearch.search.pool import Failure, Pool, Result
 
-__all__ = ["Scheduler", "teacher_run_id"]
+__all__ = ["Scheduler"]
 
 Want = tuple[str, int]
 NO_SEED = -1
-
-
-def teacher_run_id(job: TrainJob) -> str:
-    """Return the name of a teacher's run: ``teacher-n4``, or the model's name without splits."""
-    splits = job.model_options.get("ffe_splits")
-    return f"teacher-n{splits}" if splits is not None else f"teacher-{job.model}"
 
 
 class Scheduler:
@@ -103,11 +98,7 @@ class Scheduler:
             study=self._study,
             role="teacher",
             protocol_hash=self._protocol_hash,
-            parameters={
-                "learning_rate": teacher.recipe.learning_rate,
-                "epochs": teacher.recipe.epochs,
-                **teacher.model_options,
-            },
+            parameters=teacher_parameters(teacher),
         )
         task = TeacherTask(
             label=label,

@@ -20,7 +20,7 @@ from fersearch.spec import Scalar
 
 __all__ = ["TrialBook", "trial_run_id"]
 
-# When this many trials in a row fail before any succeeds, the reason is not their settings.
+# When this many trials in a row fail, the reason is not their settings.
 HOPELESS_FAILURES = 3
 
 
@@ -218,7 +218,7 @@ class TrialBook:
         )
 
     def _give_up_if_hopeless(self, failure: Failure) -> None:
-        counts = self.counts()
-        fruitless = counts["complete"] + counts["pruned"] == 0
-        if fruitless and counts["failed"] >= HOPELESS_FAILURES:
+        ended = sorted(self.finished(), key=lambda trial: str(trial.datetime_complete))
+        last = [trial.state for trial in ended[-HOPELESS_FAILURES:]]
+        if last == [TrialState.FAIL] * HOPELESS_FAILURES:
             raise failure.error()

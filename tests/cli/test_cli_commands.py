@@ -243,3 +243,26 @@ def test_debug_shows_the_traceback(type_command):
     assert code == 2
     assert "Traceback" in err
     assert err.splitlines()[-1].startswith("error: trials must be at least 1")
+
+
+@pytest.mark.parametrize("arguments", [[], ["study"], ["data"]])
+def test_a_command_without_its_verb_shows_the_help(type_command, arguments):
+    code, out, err = type_command(*arguments)
+    assert code == 0
+    assert err == ""
+    assert "Usage: fersearch" in out
+    assert "Commands:" in out
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/b", ".hidden", "x" * 80])
+def test_a_name_that_would_leave_the_workspace_is_refused(study_command, name):
+    code, _, err = study_command("--name", name)
+    assert code == 2
+    assert "the name of a study cannot be" in err
+
+
+def test_the_report_tells_the_command_that_was_typed(study_command):
+    study_command("--trials", "4")
+    content = json.loads(Path("workspace/studies/tiny/result.json").read_text())
+    assert content["command"].startswith("fersearch study ")
+    assert content["command"].endswith("--trials 4")

@@ -81,7 +81,7 @@ def test_the_handed_back_model_gives_the_logits_that_were_tested(run, tiny_data)
     with np.load(result.folder / "test_logits.npz") as logits:
         seeds = {name: logits[name] for name in logits.files if name.startswith("distilled")}
         labels = logits["labels"]
-    from fersearch.api import _logits
+    from fersearch.api.networks import _logits
 
     found = _logits(model, config, tiny_data.test.images)
     assert any(np.allclose(found, values, atol=1e-4) for values in seeds.values())
@@ -250,3 +250,38 @@ def test_a_study_with_another_teacher_does_without_splits(run):
     )
     assert "ffe_splits" not in result.content["best"]["params"]
     assert result.content["protocol"]["teacher"] == "tiny_student"
+
+
+def test_the_control_may_choose_a_lower_learning_rate_than_the_search_found(run):
+    result = run()
+    rates = [item["params"]["learning_rate"] for item in result.content["control"]["confirmed"]]
+    found = [item["params"]["learning_rate"] for item in result.content["confirmed"]]
+    assert rates == [*dict.fromkeys([*found, found[0] / 2])]
+    assert result.content["control"]["params"]["learning_rate"] in rates
+
+
+def test_records_of_another_protocol_are_not_taken_for_this_one(run):
+    run(settings={"budget.trials": 3})
+    for path in run.workspace.glob("optuna.db*"):
+        path.unlink()
+    # The storage is new, but the folder remembers what its records were made under.
+    with pytest.raises(InputError, match="epochs: 3 -> 2"):
+        run(settings={"budget.trials": 3, "budget.epochs": 2})
+
+
+def test_a_teacher_of_other_data_is_refused(run, tiny_data):
+    options = {"epochs": 1, "workspace": run.workspace}
+    teacher = fersearch.train_teacher(tiny_data, model="tiny_teacher", **options)
+    other = fersearch.load_data(f"{TINY_DATA},seed=9", workspace=run.workspace)
+    with pytest.raises(InputError, match="trained on other data"):
+        fersearch.distil(other, teacher, model="tiny_student", **options)
+
+
+def test_the_paper_rows_are_the_paper_settings_and_say_how_they_ended(run):
+    result = run()
+    row = result.content["paper_settings"][0]
+    assert (row["trial"], row["params"]["temperature"]) == (0, 8.0)
+    assert row["state"] in {"complete", "pruned"}
+    report = result.report.read_text()
+    assert "paper (trial 0)" in report
+    assert "| alone |" in report

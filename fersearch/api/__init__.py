@@ -1,0 +1,25 @@
+"""The library as a notebook uses it; the command line is a thin layer over these functions."""
+
+from fersearch.api.inputs import default_workspace, load_data
+from fersearch.api.networks import (
+    Network,
+    distil,
+    evaluate,
+    load_network,
+    train_student,
+    train_teacher,
+)
+from fersearch.api.studies import StudyResult, run_study
+
+__all__ = [
+    "Network",
+    "StudyResult",
+    "default_workspace",
+    "distil",
+    "evaluate",
+    "load_data",
+    "load_network",
+    "run_study",
+    "train_student",
+    "train_teacher",
+]
