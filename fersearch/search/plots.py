@@ -44,7 +44,8 @@ def draw_search_plots(study: Study, folder: Path) -> tuple[list[tuple[str, str]]
         if len(complete) < needed:
             notes.append(f"{title}: needs {needed} complete trials, there are {len(complete)}.")
             continue
-        with warnings.catch_warnings():
+        # Optuna sets a style for the whole process: the context takes it back.
+        with matplotlib.rc_context(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.simplefilter("ignore", UserWarning)
             try:
@@ -57,6 +58,9 @@ def draw_search_plots(study: Study, folder: Path) -> tuple[list[tuple[str, str]]
             figure = getattr(axes, "figure", None) or axes.ravel()[0].figure
             if name == "curves.png" and axes.get_legend() is not None:
                 axes.get_legend().remove()
+            if name == "parallel.png":
+                for item in figure.axes:
+                    item.grid(visible=False)
             figure.set_size_inches(8, 4.5)
             with atomic_path(folder / name) as temporary:
                 figure.savefig(temporary, dpi=110, bbox_inches="tight", format="png")
