@@ -22,6 +22,7 @@ from fersearch.search import (
     StudyFolder,
     StudyProgress,
     StudySettings,
+    check_storage,
     ignore_progress,
 )
 from fersearch.search import run_study as run_engine
@@ -128,7 +129,8 @@ def run_study(
         threads = threads or max(1, usable_cores() // jobs)
     weights, weights_sha256 = checked_weights(teacher_weights)
     home = default_workspace(workspace).resolve()
-    # Before anything is decoded: a mistyped name should not cost the decoding.
+    # Before anything is decoded: a mistyped name or address should not cost the decoding.
+    check_storage(storage, home)
     _check_model(spec.training.student, spec.training.student_options)
     for options in _teacher_options(spec):
         _check_model(spec.teacher.model, options)

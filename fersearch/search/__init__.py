@@ -5,7 +5,13 @@ from fersearch.search.objectives import RunPlan, StudyContext, distillation
 from fersearch.search.progress import Listener, StudyProgress, ignore_progress
 from fersearch.search.protocol import Protocol, make_protocol
 from fersearch.search.run import StudySettings, run_study
-from fersearch.search.storage import default_storage_url, load_study, open_storage, study_names
+from fersearch.search.storage import (
+    check_storage,
+    default_storage_url,
+    load_study,
+    open_storage,
+    study_names,
+)
 
 __all__ = [
     "Listener",
@@ -15,6 +21,7 @@ __all__ = [
     "StudyFolder",
     "StudyProgress",
     "StudySettings",
+    "check_storage",
     "default_storage_url",
     "distillation",
     "ignore_progress",

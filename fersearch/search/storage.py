@@ -16,7 +16,14 @@ from fersearch.errors import InputError, suggestion
 from fersearch.files import ensure_folder, file_lock
 from fersearch.track import check_reachable
 
-__all__ = ["default_storage_url", "load_study", "open_storage", "open_study", "study_names"]
+__all__ = [
+    "check_storage",
+    "default_storage_url",
+    "load_study",
+    "open_storage",
+    "open_study",
+    "study_names",
+]
 
 SQLITE_BUSY_SECONDS = 60
 
@@ -72,6 +79,20 @@ def open_storage(url: str, *, lock: Path) -> RDBStorage:
         sqlalchemy.event.listen(storage.engine, "connect", _set_pragmas)
         storage.engine.dispose()
     return storage
+
+
+def check_storage(url: str, workspace: Path) -> None:
+    """Open and close a storage, so that one that cannot be opened is told at once.
+
+    Args:
+        url: As for :func:`open_storage`; empty for the workspace's own.
+        workspace: The workspace's folder.
+
+    Raises:
+        InputError: As :func:`open_storage`.
+    """
+    lock = ensure_folder(workspace) / "optuna.lock"
+    open_storage(url or default_storage_url(workspace), lock=lock).engine.dispose()
 
 
 def open_study(storage: RDBStorage, name: str) -> Study:

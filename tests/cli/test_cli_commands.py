@@ -176,6 +176,8 @@ def test_wrong_options_exit_with_two_and_one_line(type_command, tmp_path, option
     (tmp_path / "study.toml").write_text("this is no checkpoint")
     if "--data" not in options:
         options = [*options, "--data", TINY_DATA]
+    if "--tracking-uri" not in options:
+        options = [*options, "--no-track"]
     code, out, err = type_command("study", "distill", *options)
     assert (code, out) == (2, "")
     assert "Traceback" not in err
