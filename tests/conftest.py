@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Several processes test at once: one thread each, set before any of them imports PyTorch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_PLUGIN = ROOT / "tests" / "plugins" / "tiny_models.py"
