@@ -8,6 +8,19 @@
 
 from __future__ import annotations
 
+from fersearch.models.baseline import (
+    Baseline,
+    Batch,
+    CrossEntropy,
+    TrainingData,
+    TrainingLoss,
+    class_mean_image,
+    get_baseline,
+    list_baselines,
+    load_shipped_baselines,
+    plain_pixels,
+    register_baseline,
+)
 from fersearch.models.bundle import BundleConfig, load_bundle, save_bundle
 from fersearch.models.cost import Macs, file_bytes, macs, parameter_count
 from fersearch.models.eff_resnet import EFFResNet18, Layout
@@ -19,7 +32,10 @@ from fersearch.models.weights import LoadReport, load_weights, read_weights
 
 __all__ = [
     "OWN_MODELS",
+    "Baseline",
+    "Batch",
     "BundleConfig",
+    "CrossEntropy",
     "EFFResNet18",
     "FFEBlock",
     "Layout",
@@ -28,15 +44,25 @@ __all__ = [
     "RightChain",
     "ShuffleNetV2",
     "Stem",
+    "TrainingData",
+    "TrainingLoss",
     "TwoWayChains",
+    "class_mean_image",
     "create",
     "file_bytes",
+    "get_baseline",
+    "list_baselines",
     "list_models",
     "load_bundle",
     "load_weights",
     "macs",
     "parameter_count",
+    "plain_pixels",
     "read_weights",
+    "register_baseline",
     "save_bundle",
     "valid_splits",
 ]
+
+# Last, since the files import this package: `timm.create_model("rcl_net")` works from here on.
+load_shipped_baselines()
