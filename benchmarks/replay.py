@@ -71,9 +71,17 @@ def main() -> None:
         loss = LossSettings(temperature=4.0, alpha=0.5)
         taught = TrainJob(**{**{f: getattr(job, f) for f in job.__slots__}, "loss": loss})
         runs = {
-            "a": _Run(job, data, execution=execution, teacher=None),
-            "b": _Run(taught, data, execution=execution, teacher=ReplayedTeacher(labels)),
-            "c": _Run(taught, data, execution=execution, teacher=OnlineTeacher(teacher, execution)),
+            "a": _Run(job, data, execution=execution, teacher=None, companion=None),
+            "b": _Run(
+                taught, data, execution=execution, teacher=ReplayedTeacher(labels), companion=None
+            ),
+            "c": _Run(
+                taught,
+                data,
+                execution=execution,
+                teacher=OnlineTeacher(teacher, execution),
+                companion=None,
+            ),
         }
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(given.rounds + 1):

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fersearch.api import (
+        BaselineResult,
         Network,
         StudyResult,
         distil,
         evaluate,
         load_data,
         load_network,
+        run_baselines,
         run_study,
         train_student,
         train_teacher,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from fersearch.errors import FersearchError, InputError
 
 __all__ = [
+    "BaselineResult",
     "FersearchError",
     "InputError",
     "Network",
@@ -32,6 +35,7 @@ __all__ = [
     "evaluate",
     "load_data",
     "load_network",
+    "run_baselines",
     "run_study",
     "train_student",
     "train_teacher",
@@ -40,6 +44,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BaselineResult": "fersearch.api",
     "FersearchError": "fersearch.errors",
     "InputError": "fersearch.errors",
     "Network": "fersearch.api",
@@ -48,6 +53,7 @@ _HOMES = {
     "evaluate": "fersearch.api",
     "load_data": "fersearch.api",
     "load_network": "fersearch.api",
+    "run_baselines": "fersearch.api",
     "run_study": "fersearch.api",
     "train_student": "fersearch.api",
     "train_teacher": "fersearch.api",

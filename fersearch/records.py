@@ -124,6 +124,7 @@ class RunRecord:
         seconds: Wall-clock seconds of the run.
         started: UTC time of the start, ISO 8601.
         environment: Versions, device, precision, thread count and host of the run.
+        notes: What a reader must know of how it was trained.
     """
 
     run_id: str
@@ -142,6 +143,7 @@ class RunRecord:
     seconds: float = 0.0
     started: str = ""
     environment: dict[str, ParameterValue] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def save_record(record: RunRecord, path: Path) -> None:
@@ -165,7 +167,8 @@ def load_record(path: Path) -> RunRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         epochs = tuple(_epoch_record(epoch) for epoch in content.pop("epochs"))
-        return RunRecord(epochs=epochs, **content)
+        notes = tuple(content.pop("notes", ()))
+        return RunRecord(epochs=epochs, notes=notes, **content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FersearchError(
             f"{path} is not a run record: {error}", "delete the file and run the command again"

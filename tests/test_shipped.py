@@ -33,6 +33,14 @@ def test_the_distill_study_searches_what_the_documentation_says():
     assert (spec.search.sampler, spec.search.pruner) == ("tpe", "hyperband")
 
 
+SMALL = {
+    "budget.epochs": 1,
+    "budget.teacher_epochs": 1,
+    "budget.seeds": 1,
+    "budget.confirm_top": 1,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_shipped("studies", ".toml"))
 def test_every_shipped_study_runs_on_tiny_data_with_its_own_networks(
@@ -41,24 +49,43 @@ def test_every_shipped_study_runs_on_tiny_data_with_its_own_networks(
     import fersearch
 
     shutil.copytree(tiny_cache / "data", tmp_path / "cache" / "data")
+    grid = load_study(name).search.sampler == "grid"
+    settings = SMALL if grid else {**SMALL, "budget.trials": 2}
     result = fersearch.run_study(
-        name,
-        data=TINY_DATA,
-        workspace=tmp_path,
-        jobs=1,
-        threads=1,
-        settings={
-            "budget.trials": 2,
-            "budget.epochs": 1,
-            "budget.teacher_epochs": 1,
-            "budget.seeds": 1,
-            "budget.confirm_top": 1,
-        },
+        name, data=TINY_DATA, workspace=tmp_path, jobs=1, threads=1, settings=settings
     )
+    assert not result.warnings
+    assert result.report.exists()
+    if grid:
+        assert len(result.content["cells"]) == 9
+        assert {"student_alone", "teacher"} <= set(result.content)
+        assert (result.folder / "figures" / "grid.png").exists()
+        return
     assert result.content["test"]["distilled"]["accuracy"] >= 0
     assert result.content["cost"]["params"] == 1_261_804
     assert result.content["cost"]["teacher"]["params"] > 11_000_000
+
+
+@pytest.mark.slow
+def test_every_shipped_baseline_trains_and_is_tested_on_tiny_data(tmp_path, tiny_data, tiny_cache):
+    import fersearch
+
+    shutil.copytree(tiny_cache / "data", tmp_path / "cache" / "data")
+    result = fersearch.run_baselines(
+        data=TINY_DATA, workspace=tmp_path, jobs=1, threads=1, settings=SMALL
+    )
     assert not result.warnings
+    rows = result.content["rows"]
+    assert set(rows) == set(list_shipped("baselines", ".py"))
+    assert {name: row["params"] for name, row in rows.items()} == {
+        "resnet18": 11_180_616,
+        "rcl_net": 11_660_864,
+        "tfen": 9_304_968,
+        "ecdnet": 11_243_208,
+    }
+    assert rows["ecdnet"]["training_params"] == 24_040_563
+    assert any("clusters" in note for note in rows["tfen"]["notes"])
+    assert result.content["test_reads"] == 1
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The library as a notebook uses it; the command line is a thin layer over these functions."""
 
+from fersearch.api.baselines import BaselineResult, run_baselines
 from fersearch.api.inputs import default_workspace, load_data
 from fersearch.api.networks import (
     Network,
@@ -9,16 +10,20 @@ from fersearch.api.networks import (
     train_student,
     train_teacher,
 )
+from fersearch.api.setup import Place
 from fersearch.api.studies import StudyResult, run_study
 
 __all__ = [
+    "BaselineResult",
     "Network",
+    "Place",
     "StudyResult",
     "default_workspace",
     "distil",
     "evaluate",
     "load_data",
     "load_network",
+    "run_baselines",
     "run_study",
     "train_student",
     "train_teacher",

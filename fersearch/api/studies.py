@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fersearch.api.inputs import checked_weights, default_workspace, load_data
-from fersearch.data import Dataset
-from fersearch.distill import Execution
-from fersearch.environment import resolve_device, usable_cores
+from fersearch.api.inputs import checked_weights
+from fersearch.api.setup import Place, Prepared, load_plugins, open_tracker, prepare
 from fersearch.errors import InputError
 from fersearch.models import create, load_weights
-from fersearch.plugins import load_installed_plugins, load_plugin
-from fersearch.report import summary_text, write_study_report
+from fersearch.report import grid_text, summary_text, write_grid_report, write_study_report
 from fersearch.search import (
     Listener,
     StudyFolder,
     StudyProgress,
-    StudySettings,
-    check_storage,
+    grid_cells,
     ignore_progress,
+    run_grid,
 )
 from fersearch.search import run_study as run_engine
 from fersearch.spec import CategoricalParameter, StudySpec, load_study, override
-from fersearch.track import NullTracker, Sink, Tracker
 
 __all__ = ["StudyResult", "run_study"]
-
-EXPERIMENT = "fersearch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,135 +47,93 @@ class StudyResult:
         return self.folder / "REPORT.md"
 
     @property
-    def model(self) -> Path:
-        """Folder of the distilled student to deploy: weights and config."""
-        return self.folder / "model"
+    def model(self) -> Path | None:
+        """Folder of the distilled student to deploy; None for a grid, which picks nothing."""
+        return None if "cells" in self.content else self.folder / "model"
 
     def __str__(self) -> str:
         """Return the summary table."""
-        return summary_text(self.content)
+        return grid_text(self.content) if "cells" in self.content else summary_text(self.content)
 
 
 def run_study(
     study: str | Path = "distill",
     *,
-    data: str | None = None,
-    workspace: str | Path | None = None,
-    name: str = "",
-    device: str = "auto",
-    jobs: int = 0,
-    threads: int = 0,
-    storage: str = "",
-    tracking_uri: str | None = None,
-    track: bool = True,
-    teacher_weights: str | Path | None = None,
-    timeout: float | None = None,
-    plugins: Sequence[str | Path] = (),
     settings: Mapping[str, object] | None = None,
+    teacher_weights: str | Path | None = None,
     listener: Listener = ignore_progress,
-    on_decode: Callable[[int, int], None] | None = None,
-    on_data: Callable[[Dataset], None] | None = None,
-    command: str = "",
+    **place: Any,
 ) -> StudyResult:
     """Run a study from beginning to end, or continue it.
 
+    A study whose sampler is ``grid`` trains and tests every cell of its grid.
+
     Args:
         study: A shipped study's name or the path of a study file.
-        data: The data set, as for :func:`load_data`; the study file's own when None.
-        workspace: Where everything is written.
-        name: Name of the study in the workspace; the study file's when empty.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        jobs: Runs at a time; 0 takes one per core on a CPU (at most four) and one on a GPU.
-        threads: CPU threads of each run; 0 shares the cores among the jobs. More or fewer threads
-            change results by rounding, more or fewer jobs do not change them.
-        storage: URL of the study storage; SQLite in the workspace when empty.
-        tracking_uri: MLflow tracking URI; SQLite in the workspace when None.
-        track: Whether MLflow is written to at all.
-        teacher_weights: Initial weights of the teachers.
-        timeout: Seconds after which no new trial is started.
-        plugins: Files that register models of the user's own.
         settings: Changes to the study file by dotted path: ``{"budget.trials": 20}``.
+        teacher_weights: Initial weights of the teachers.
         listener: Told of the study's progress.
-        on_decode: Told of the data's decoding, (images done, images in all).
-        on_data: Told of the data set once it is open.
-        command: What to show as the command that reproduces the study.
+        **place: Where and how it runs: the fields of :class:`fersearch.api.Place` (``data``,
+            ``workspace``, ``name``, ``device``, ``jobs``, ``threads``, ``storage``,
+            ``tracking_uri``, ``track``, ``timeout``, ``plugins``, ...).
 
     Raises:
         InputError: A setting, the data, the storage or the tracking URI is wrong.
         FersearchError: The study cannot be finished.
     """
-    load_installed_plugins()
-    for plugin in plugins:
-        load_plugin(plugin)
-    spec = _with_settings(load_study(study), dict(settings or {}))
-    lag = spec.search.lag
-    if jobs < 0 or jobs > lag:
-        raise InputError(
-            f"jobs must be from 1 to {lag} but got {jobs}",
-            f"this study proposes a trial from results at least {lag} trials back (search.lag)",
-        )
-    chosen = resolve_device(device)
-    jobs = jobs or (min(usable_cores(), lag) if chosen == "cpu" else 1)
-    if threads < 0:
-        raise InputError(f"threads must be at least 1 but got {threads}")
-    if chosen == "cpu":
-        threads = threads or max(1, usable_cores() // jobs)
+    where = Place(**place)
+    load_plugins(where.plugins)
+    changes = dict(settings or {})
+    spec = _with_settings(load_study(study), changes)
+    grid = spec.search.sampler == "grid"
+    if grid:
+        grid_cells(spec)
+        if "budget.trials" in changes:
+            raise InputError(
+                f"the study {spec.name} is a grid: it has cells, no trials",
+                "leave --trials out, or take another --sampler",
+            )
     weights, weights_sha256 = checked_weights(teacher_weights)
-    home = default_workspace(workspace).resolve()
-    # Before anything is decoded: a mistyped name or address should not cost the decoding.
-    check_storage(storage, home)
-    _check_model(spec.training.student, spec.training.student_options)
-    for options in _teacher_options(spec):
-        _check_model(spec.teacher.model, options)
-    dataset = load_data(
-        data or spec.data.default,
-        image_size=spec.data.image_size,
-        split_seed=spec.data.split_seed,
-        workspace=home,
-        progress=on_decode,
-    )
-    if on_data is not None:
-        on_data(dataset)
-    size = dataset.info.image_size
-    _check_model(spec.training.student, spec.training.student_options, image_size=size)
-    for options in _teacher_options(spec):
-        _check_model(spec.teacher.model, options, image_size=size)
-    notes: list[str] = []
-    if weights:
-        network = create(
-            spec.teacher.model,
-            num_classes=len(dataset.info.classes),
-            image_size=size,
-            **dict[str, Any](spec.teacher.options),
-        )
-        notes.append(f"teacher weights: {load_weights(network, Path(weights)).summary}")
-        listener(StudyProgress(phase="search", message=notes[0]))
-    engine = StudySettings(
-        workspace=home,
-        name=name,
-        storage=storage,
-        jobs=jobs,
-        execution=Execution(device=chosen, threads=threads),
-        timeout=timeout,
+    teachers = [(spec.teacher.model, options) for options in _teacher_options(spec)]
+    models = [(spec.training.student, spec.training.student_options), *teachers]
+    prepared = prepare(spec, where, models=models)
+    notes = _weight_notes(spec, prepared, weights)
+    for note in notes:
+        listener(StudyProgress(phase="search", message=note))
+    engine = dataclasses.replace(
+        prepared.settings,
         teacher_weights=weights,
         teacher_weights_sha256=weights_sha256,
-        plugins=tuple(str(plugin) for plugin in plugins),
         notes=tuple(notes),
-        command=command,
     )
-    tracker: Sink = NullTracker()
-    if track:
-        tracker = Tracker.open(workspace=home, tracking_uri=tracking_uri, experiment=EXPERIMENT)
-    with tracker:
-        result = run_engine(spec, dataset, engine, tracker=tracker, listener=listener)
-        folder = StudyFolder(home, name or spec.name).path
-        report = write_study_report(
-            folder, result, figures=[(title, file) for title, file in result["figures"]]
-        )
-        tracker.finish_study(_figures(result), [report, folder / "result.json"])
+    run = run_grid if grid else run_engine
+    with open_tracker(where) as tracker:
+        result = run(spec, prepared.dataset, engine, tracker=tracker, listener=listener)
+        home = StudyFolder(where.home, where.name or spec.name)
+        if grid:
+            report = write_grid_report(home.path, result)
+        else:
+            figures = [(title, file) for title, file in result["figures"]]
+            report = write_study_report(home.path, result, figures=figures)
+        artifacts = [path for path in (report, home.result, home.evaluation) if path.exists()]
+        tracker.finish_study(_figures(result), artifacts)
         tracker.flush(60)
         warnings = tracker.warnings
-    return StudyResult(result, folder, warnings)
+    return StudyResult(result, home.path, warnings)
+
+
+def _weight_notes(spec: StudySpec, prepared: Prepared, weights: str) -> list[str]:
+    """Say how many tensors of the teacher's weights file fit."""
+    if not weights:
+        return []
+    info = prepared.dataset.info
+    network = create(
+        spec.teacher.model,
+        num_classes=len(info.classes),
+        image_size=info.image_size,
+        **dict[str, Any](spec.teacher.options),
+    )
+    return [f"teacher weights: {load_weights(network, Path(weights)).summary}"]
 
 
 def _with_settings(spec: StudySpec, settings: dict[str, object]) -> StudySpec:
@@ -208,22 +159,18 @@ def _teacher_options(spec: StudySpec) -> list[dict[str, Any]]:
     return [dict(spec.teacher.options)]
 
 
-def _check_model(name: str, options: Mapping[str, Any], *, image_size: int | None = None) -> None:
-    """Fail before anything is trained when a model cannot be built, at no cost of memory."""
-    with torch.device("meta"):
-        create(name, num_classes=2, image_size=image_size, **options)
-
-
 def _figures(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a finished study that the tracker shows on its parent run."""
+    blocks = dict(result.get("test", {}))
+    for cell in result.get("cells", ()):
+        blocks[cell["key"]] = cell["test"]
     figures = {
         f"test_{role}_{name}": block[name]
-        for role, block in result["test"].items()
+        for role, block in blocks.items()
         for name in ("accuracy", "macro_f1", "balanced_accuracy", "auc", "ece")
         if block[name] is not None
     }
-    return {
-        **figures,
-        "gain_accuracy": result["gain"]["accuracy"],
-        "gain_p_value": result["gain"]["p_value"],
-    }
+    if "gain" in result:
+        figures["gain_accuracy"] = result["gain"]["accuracy"]
+        figures["gain_p_value"] = result["gain"]["p_value"]
+    return figures

@@ -22,7 +22,12 @@ __all__ = ["Display", "clock"]
 
 # When piped, at most one line this often tells of epochs; ends of runs are always told.
 PLAIN_SECONDS = 5.0
-PHASES = {"search": "trials", "confirm": "confirmation runs", "test": "test"}
+PHASES = {
+    "search": "trials",
+    "confirm": "confirmation runs",
+    "train": "runs",
+    "test": "test",
+}
 
 
 def clock(seconds: float) -> str:

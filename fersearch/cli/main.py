@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from fersearch import __version__
+from fersearch.cli.baseline import baseline
 from fersearch.cli.data import data
 from fersearch.cli.doctor import doctor
 from fersearch.cli.study import study
@@ -42,6 +43,7 @@ def cli(debug: bool) -> None:
 
 
 cli.add_command(study)
+cli.add_command(baseline)
 cli.add_command(data)
 cli.add_command(doctor)
 

@@ -7,9 +7,25 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["json_option", "study_options", "study_settings", "workspace_option"]
+__all__ = [
+    "SETTINGS",
+    "TERMS",
+    "json_option",
+    "place_options",
+    "setting_options",
+    "study_options",
+    "take_settings",
+    "workspace_option",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _jobs(context: click.Context, parameter: click.Parameter, value: int | None) -> int:
+    """Refuse numbers of jobs below 1; 0 stands for the default."""
+    if value is not None and value < 1:
+        raise click.BadParameter(f"jobs must be at least 1 but got {value}")
+    return value or 0
 
 
 def workspace_option(function: Command) -> Command:
@@ -50,42 +66,82 @@ SETTINGS: list[tuple[str, str, Any, str]] = [
 ]
 
 
+# Those that a run of baselines shares with a study.
+TERMS = [
+    row
+    for row in SETTINGS
+    if row[1]
+    in {
+        "budget.epochs",
+        "budget.batch_size",
+        "budget.seeds",
+        "training.recipe",
+        "training.dropout",
+        "training.label_smoothing",
+        "search.metric",
+        "search.sampler",
+        "search.pruner",
+        "search.seed",
+        "data.image_size",
+    }
+]
+
+
 def _key(option: str) -> str:
     return option.removeprefix("--").replace("-", "_")
 
 
-def study_options(function: Command) -> Command:
-    """Add the options that ``fersearch study`` takes."""
+def place_options(function: Command) -> Command:
+    """Add where and how something runs: data, names, stores, device, jobs, output."""
     plain: list[Callable[[Command], Command]] = [
         click.option(
             "--data", metavar="DATA", help="synthetic[:train=4000,...] or your faces' path."
         ),
-        click.option("--name", default="", help="Name of the study [the study file's]."),
+        click.option("--name", default="", help="Name in the workspace [distill, baselines, ...]."),
         click.option("--storage", default="", metavar="URL", help="Optuna storage [SQLite]."),
         click.option("--tracking-uri", metavar="URI", help="MLflow tracking [SQLite]."),
         click.option("--no-track", is_flag=True, help="Do not write to MLflow."),
-        click.option("--teacher-weights", metavar="FILE", help="Initial weights of the teachers."),
         click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own models."),
         click.option("--device", default="auto", help="auto, cpu or cuda."),
-        click.option("--jobs", type=int, help="Runs at a time [one per core]."),
+        click.option("--jobs", type=int, callback=_jobs, help="Runs at a time [one per core]."),
         click.option("--threads", type=int, default=0, help="CPU threads of each run."),
-        click.option("--timeout", type=float, metavar="SECONDS", help="Start no trial after this."),
         click.option("--quiet", is_flag=True, help="Nothing but the result."),
     ]
     for decorate in reversed(plain):
         function = decorate(function)
-    for option, _, kind, text in reversed(SETTINGS):
-        function = click.option(option, type=kind, help=text)(function)
-    return json_option(workspace_option(function))
+    return function
 
 
-def study_settings(given: dict[str, Any]) -> dict[str, object]:
+def setting_options(rows: list[tuple[str, str, Any, str]]) -> Callable[[Command], Command]:
+    """Add the options that change a study file's settings."""
+
+    def add(function: Command) -> Command:
+        for option, _, kind, text in reversed(rows):
+            function = click.option(option, type=kind, help=text)(function)
+        return function
+
+    return add
+
+
+def study_options(function: Command) -> Command:
+    """Add the options that ``fersearch study`` takes."""
+    for decorate in (
+        click.option("--timeout", type=float, metavar="SECONDS", help="Start no trial after this."),
+        click.option("--teacher-weights", metavar="FILE", help="Initial weights of the teachers."),
+    ):
+        function = decorate(function)
+    return json_option(workspace_option(setting_options(SETTINGS)(place_options(function))))
+
+
+def take_settings(
+    given: dict[str, Any], rows: list[tuple[str, str, Any, str]]
+) -> dict[str, object]:
     """Take the study file's settings out of the parsed options; those not given stay out.
 
     The seed of the teachers follows the study's.
     """
     settings: dict[str, object] = {}
-    for option, path, _, _ in SETTINGS:
+    for option, path, _, _ in rows:
         value = given.pop(_key(option))
         if value is not None:
             settings[path] = value

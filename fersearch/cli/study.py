@@ -9,7 +9,13 @@ from typing import Any
 
 import click
 
-from fersearch.cli.options import json_option, study_options, study_settings, workspace_option
+from fersearch.cli.options import (
+    SETTINGS,
+    json_option,
+    study_options,
+    take_settings,
+    workspace_option,
+)
 
 __all__ = ["study"]
 
@@ -53,7 +59,7 @@ class StudyGroup(click.Group):
 def study() -> None:
     r"""Search for the best distilled student, confirm it over seeds, test it once.
 
-    A study is a shipped one (distill) or a TOML file of your own:
+    A study is a shipped one (distill, ablation) or a TOML file of your own:
 
     \b
         fersearch study distill --trials 50
@@ -90,22 +96,17 @@ def run(study_name: str, given: dict[str, Any]) -> None:
     """Run a study with the parsed options and print its result."""
     from fersearch.cli.display import Display
 
-    settings = study_settings(given)
+    settings = take_settings(given, SETTINGS)
     as_json, quiet = given.pop("as_json"), given.pop("quiet")
     track = not given.pop("no_track")
-    jobs = given.pop("jobs")
     with Display(quiet=quiet or as_json) as display:
         display.line("starting: loading PyTorch and the data")
         from fersearch.api import run_study
-        from fersearch.errors import InputError
 
-        if jobs is not None and jobs < 1:
-            raise InputError(f"jobs must be at least 1 but got {jobs}")
         result = run_study(
             study_name,
             settings=settings,
             track=track,
-            jobs=jobs or 0,
             listener=display.study,
             on_decode=display.decoding,
             on_data=display.data,
@@ -118,7 +119,9 @@ def run(study_name: str, given: dict[str, Any]) -> None:
         print(json.dumps(result.content, indent=2, ensure_ascii=False))
         return
     print(result)
-    print(f"\nreport  {_shown(result.report)}\nmodel   {_shown(result.model)}")
+    print(f"\nreport  {_shown(result.report)}")
+    if result.model is not None:
+        print(f"model   {_shown(result.model)}")
 
 
 def _shown(path: Path) -> Path:

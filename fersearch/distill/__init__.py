@@ -17,21 +17,23 @@ from fersearch.distill.soft_labels import (
     soft_label_folder,
 )
 from fersearch.distill.tasks import (
+    ExplainTask,
     PredictTask,
     Progress,
     RunLabel,
     Task,
     TeacherTask,
     TrainTask,
-    execute,
     teacher_folder,
 )
 from fersearch.distill.trainer import TrainOutcome, build_model, train
+from fersearch.distill.work import execute
 
 __all__ = [
     "LOSSES",
     "RECIPES",
     "Execution",
+    "ExplainTask",
     "LossSettings",
     "OnlineTeacher",
     "PredictTask",

@@ -48,8 +48,11 @@ class TrainJob:
         preprocessing: How pixels become network input.
         seed: Seed of initial weights, data order, views and dropout.
         metric: Validation metric that picks the best epoch: ``accuracy`` or ``macro_f1``.
-        loss: Distillation loss, or None for plain cross entropy.
-        teacher: Digest of the teacher whose soft labels are used, or empty.
+        loss: Distillation loss, or None for none.
+        teacher: Digest of the job of the teacher whose soft labels are used, or of the companion
+            that the baseline's loss asked for; empty for none.
+        baseline: Name of the baseline whose training loss is used; empty for plain cross entropy
+            (or the distillation loss).
     """
 
     data_sha256: str
@@ -64,6 +67,7 @@ class TrainJob:
     metric: str = "accuracy"
     loss: LossSettings | None = None
     teacher: str = ""
+    baseline: str = ""
 
     def digest(self) -> str:
         """Return the name of this job's content: the path of a weights file is not part of it."""

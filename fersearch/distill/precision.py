@@ -10,7 +10,12 @@ from torch import nn
 from fersearch.distill.job import Execution
 from fersearch.environment import native_bfloat16
 
-__all__ = ["autocast", "uses_bfloat16"]
+__all__ = ["autocast", "trains_in_bfloat16", "uses_bfloat16"]
+
+# On a CPU, the bfloat16 gradient of a strided convolution's weights on a map of one pixel is partly
+# uninitialised memory (seen with PyTorch 2.15 and oneDNN, tests/distill): smaller images, whose
+# last maps are that small, train in float32.
+LEAST_CPU_SIZE = 48
 
 
 def uses_bfloat16(model: nn.Module, execution: Execution) -> bool:
@@ -27,6 +32,12 @@ def uses_bfloat16(model: nn.Module, execution: Execution) -> bool:
     return not any(
         isinstance(module, nn.Conv2d) and module.groups > 1 for module in model.modules()
     )
+
+
+def trains_in_bfloat16(model: nn.Module, execution: Execution, *, image_size: int) -> bool:
+    """Return whether ``model`` is trained under bfloat16 autocast; images of ``image_size`` px."""
+    on_gpu = execution.device.startswith("cuda")
+    return (on_gpu or image_size >= LEAST_CPU_SIZE) and uses_bfloat16(model, execution)
 
 
 def autocast(execution: Execution, *, enabled: bool) -> AbstractContextManager[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,9 +111,9 @@ def make_recipe(
     return dataclasses.replace(budget, **{**RECIPES[name], **changes})
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
-    """Return SGD over the trainable parameters of ``model``."""
-    parameters = [item for item in model.parameters() if item.requires_grad]
+def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimizer:
+    """Return SGD over those of ``parameters`` that are trained."""
+    parameters = [item for item in parameters if item.requires_grad]
     decayed = [item for item in parameters if recipe.decay_all or item.ndim > 1]
     spared = [item for item in parameters if not (recipe.decay_all or item.ndim > 1)]
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]

@@ -5,27 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fersearch.data.dataset import Dataset
 from fersearch.data.views import Views, epoch_order
 from fersearch.distill.checkpoint import load_checkpoint, save_checkpoint
-from fersearch.distill.evaluation import predict_logits, split_metrics
+from fersearch.distill.criteria import make_loss
+from fersearch.distill.evaluation import EVALUATION_BATCH, predict_logits, split_metrics
 from fersearch.distill.job import Execution, TrainJob
-from fersearch.distill.losses import distillation_loss
-from fersearch.distill.precision import autocast, uses_bfloat16
+from fersearch.distill.precision import autocast, trains_in_bfloat16, uses_bfloat16
 from fersearch.distill.recipe import Schedule, count_steps, make_optimizer
 from fersearch.distill.soft_labels import TeacherSignal
 from fersearch.errors import FersearchError
-from fersearch.models import create, load_weights
+from fersearch.models import Batch, TrainingData, create, load_weights
 from fersearch.records import EpochRecord
 from fersearch.seeds import derive_seed
 
@@ -46,6 +45,8 @@ class TrainOutcome:
         best_epoch: Epoch with the best validation metric; -1 when none finished.
         model: The network with the weights of that epoch, in evaluation mode, on the device.
         seconds: Wall-clock seconds of all epochs, those before an interruption included.
+        training_params: Parameters that were trained, those of the loss included.
+        notes: What the loss says about how it was made up.
     """
 
     state: str
@@ -54,6 +55,8 @@ class TrainOutcome:
     best_epoch: int
     model: nn.Module
     seconds: float
+    training_params: int
+    notes: tuple[str, ...] = ()
 
 
 class DivergedError(Exception):
@@ -72,6 +75,10 @@ def build_model(job: TrainJob, classes: int) -> nn.Module:
         )
     if job.weights:
         load_weights(model, Path(job.weights))
+    # A network that must see the image as it was undoes the standardising itself.
+    set_preprocessing = getattr(model, "set_preprocessing", None)
+    if set_preprocessing is not None:
+        set_preprocessing(job.preprocessing.mean, job.preprocessing.std)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -93,10 +100,10 @@ class _Run:
         *,
         execution: Execution,
         teacher: TeacherSignal | None,
+        companion: nn.Module | None,
     ) -> None:
         self.job = job
         self.execution = execution
-        self.teacher = teacher
         device = execution.device
         common: dict[str, Any] = {
             "preprocessing": job.preprocessing,
@@ -109,8 +116,13 @@ class _Run:
         self.labels = torch.from_numpy(np.array(dataset.train.labels)).to(device)
         self.val_labels = np.array(dataset.val.labels)
         self.model = build_model(job, len(dataset.info.classes)).to(device)
-        self.bfloat16 = uses_bfloat16(self.model, execution)
-        self.optimizer = make_optimizer(self.model, job.recipe)
+        self.bfloat16 = trains_in_bfloat16(
+            self.model, execution, image_size=job.preprocessing.image_size
+        )
+        self.loss = make_loss(job, teacher).to(device)
+        self.prepare_loss(dataset.info.classes, companion)
+        self.parameters = [*self.model.parameters(), *self.loss.parameters()]
+        self.optimizer = make_optimizer(self.parameters, job.recipe)
         self.steps = count_steps(len(self.train_views), job.recipe.batch_size)
         self.schedule = Schedule(self.optimizer, job.recipe, steps_per_epoch=self.steps)
         self.history: list[EpochRecord] = []
@@ -118,10 +130,39 @@ class _Run:
         self.best_metric = -math.inf
         self.best_weights: dict[str, Tensor] = {}
 
+    def prepare_loss(self, classes: tuple[str, ...], companion: nn.Module | None) -> None:
+        """Let the loss look at the training split; its new parts get seeded weights."""
+        job, device = self.job, torch.device(self.execution.device)
+
+        def channels(values: tuple[float, ...]) -> Tensor:
+            return torch.tensor(values, device=device).view(1, -1, 1, 1).expand(1, 3, 1, 1)
+
+        def batches() -> Iterator[Tensor]:
+            for start in range(0, len(self.train_views), EVALUATION_BATCH):
+                end = min(start + EVALUATION_BATCH, len(self.train_views))
+                yield self.train_views.evaluation(np.arange(start, end))
+
+        data = TrainingData(
+            classes=classes,
+            labels=self.labels,
+            image_size=job.preprocessing.image_size,
+            mean=channels(job.preprocessing.mean),
+            std=channels(job.preprocessing.std),
+            seed=job.seed,
+            device=device,
+            batches=batches,
+        )
+        self.model.eval()
+        torch.manual_seed(derive_seed(job.seed, "loss"))
+        with torch.no_grad():
+            self.loss.prepare(self.model, data, companion=companion)
+        self.loss.to(device)
+
     def checkpoint(self) -> dict[str, Any]:
         return {
             "job": self.job.digest(),
             "model": self.model.state_dict(),
+            "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "history": [dataclasses.asdict(record) for record in self.history],
@@ -132,6 +173,7 @@ class _Run:
 
     def restore(self, content: dict[str, Any]) -> None:
         self.model.load_state_dict(content["model"])
+        self.loss.load_state_dict(content["loss"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
         self.history = [EpochRecord(**record) for record in content["history"]]
@@ -139,31 +181,26 @@ class _Run:
         self.best_metric = content["best_metric"]
         self.best_weights = content["best_weights"]
 
-    def step(self, epoch: int, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    def step(self, epoch: int, number: int, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Make one optimiser step; return the loss and the number of right answers."""
         inputs = self.train_views.training(epoch, indices)
-        labels = self.labels[torch.from_numpy(indices).to(self.labels.device)]
+        rows = torch.from_numpy(indices)
+        batch = Batch(
+            inputs=inputs,
+            labels=self.labels[rows.to(self.labels.device)],
+            indices=rows,
+            epoch=epoch,
+            progress=(epoch * self.steps + number) / (self.job.recipe.epochs * self.steps),
+        )
         with autocast(self.execution, enabled=self.bfloat16):
-            logits = self.model(inputs)
-        logits = logits.float()
-        smoothing = self.job.recipe.label_smoothing
-        if self.job.loss is None or self.teacher is None:
-            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        else:
-            loss = distillation_loss(
-                logits,
-                self.teacher.logits(epoch, indices, inputs),
-                labels,
-                settings=self.job.loss,
-                label_smoothing=smoothing,
-            )
+            loss, logits = self.loss(self.model, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.job.recipe.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.job.recipe.clip_norm)
+            nn.utils.clip_grad_norm_(self.parameters, self.job.recipe.clip_norm)
         self.optimizer.step()
         self.schedule.after_step()
-        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+        return loss.detach(), (logits.detach().argmax(dim=1) == batch.labels).sum()
 
     def train_epoch(self, epoch: int) -> tuple[float, float, int]:
         """Train one epoch; return mean loss, accuracy and the number of images seen."""
@@ -171,6 +208,7 @@ class _Run:
         # uninterrupted one draw the same masks.
         torch.manual_seed(derive_seed(self.job.seed, "dropout", epoch))
         self.model.train()
+        self.loss.train()
         order = epoch_order(self.job.seed, epoch, len(self.train_views))
         size = self.job.recipe.batch_size
         total = torch.zeros((), device=self.labels.device)
@@ -178,7 +216,7 @@ class _Run:
         seen = 0
         for number in range(self.steps):
             indices = order[number * size : (number + 1) * size]
-            loss, correct = self.step(epoch, indices)
+            loss, correct = self.step(epoch, number, indices)
             total += loss * len(indices)
             right += correct
             seen += len(indices)
@@ -228,6 +266,8 @@ class _Run:
             best_epoch=self.best_epoch,
             model=self.model.eval(),
             seconds=sum(record.seconds for record in self.history),
+            training_params=sum(item.numel() for item in self.parameters if item.requires_grad),
+            notes=self.loss.notes,
         )
 
 
@@ -237,6 +277,7 @@ def train(
     *,
     execution: Execution,
     teacher: TeacherSignal | None = None,
+    companion: nn.Module | None = None,
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> TrainOutcome:
@@ -247,6 +288,7 @@ def train(
         dataset: Where its images are; must be the job's data.
         execution: Device, threads and precision.
         teacher: Where soft labels come from; needed when the job has a distillation loss.
+        companion: Trained network that the baseline's loss asked for, frozen, on the device.
         checkpoint: File to continue from and to write after every epoch; it is left in place.
         on_epoch: Called after every epoch, first with those that a checkpoint already holds;
             returning False prunes the run.
@@ -265,7 +307,7 @@ def train(
         torch.set_num_threads(execution.threads)
     # Fork the generator, so that a caller's own random numbers are as they were.
     with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-        run = _Run(job, dataset, execution=execution, teacher=teacher)
+        run = _Run(job, dataset, execution=execution, teacher=teacher, companion=companion)
         if checkpoint is not None:
             content = load_checkpoint(checkpoint, job=job.digest(), device=execution.device)
             if content is not None:

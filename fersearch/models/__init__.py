@@ -26,15 +26,19 @@ from fersearch.models.cost import Macs, file_bytes, macs, parameter_count
 from fersearch.models.eff_resnet import EFFResNet18, Layout
 from fersearch.models.factory import OWN_MODELS, create, list_models
 from fersearch.models.ffe import FFEBlock, RightChain, TwoWayChains
+from fersearch.models.gradcam import RULE as CHOICE_RULE
+from fersearch.models.gradcam import CamResult, choose_images, grad_cam
 from fersearch.models.options import valid_splits
 from fersearch.models.shufflenet import ShuffleNetV2, Stem
 from fersearch.models.weights import LoadReport, load_weights, read_weights
 
 __all__ = [
+    "CHOICE_RULE",
     "OWN_MODELS",
     "Baseline",
     "Batch",
     "BundleConfig",
+    "CamResult",
     "CrossEntropy",
     "EFFResNet18",
     "FFEBlock",
@@ -47,10 +51,12 @@ __all__ = [
     "TrainingData",
     "TrainingLoss",
     "TwoWayChains",
+    "choose_images",
     "class_mean_image",
     "create",
     "file_bytes",
     "get_baseline",
+    "grad_cam",
     "list_baselines",
     "list_models",
     "load_bundle",

@@ -10,14 +10,18 @@ from fersearch.report.summary import (
     summary_rows,
     summary_text,
 )
+from fersearch.report.tables import baselines_text, grid_text, write_grid_report
 
 __all__ = [
     "SUMMARY_HEADER",
     "SummaryRow",
+    "baselines_text",
     "draw_confusion",
     "gain_sentence",
+    "grid_text",
     "summary_cells",
     "summary_rows",
     "summary_text",
+    "write_grid_report",
     "write_study_report",
 ]

@@ -1,10 +1,13 @@
 """The search: ask, train, prune, tell; then confirm over seeds and test once."""
 
+from fersearch.search.baselines import BUDGETS, BaselinePlan, run_baselines
 from fersearch.search.folder import StudyFolder
+from fersearch.search.grid import grid_cells, run_grid
 from fersearch.search.objectives import RunPlan, StudyContext, distillation
 from fersearch.search.progress import Listener, StudyProgress, ignore_progress
 from fersearch.search.protocol import Protocol, make_protocol
-from fersearch.search.run import StudySettings, run_study
+from fersearch.search.run import run_study
+from fersearch.search.session import StudySettings
 from fersearch.search.storage import (
     check_storage,
     default_storage_url,
@@ -14,6 +17,8 @@ from fersearch.search.storage import (
 )
 
 __all__ = [
+    "BUDGETS",
+    "BaselinePlan",
     "Listener",
     "Protocol",
     "RunPlan",
@@ -24,10 +29,13 @@ __all__ = [
     "check_storage",
     "default_storage_url",
     "distillation",
+    "grid_cells",
     "ignore_progress",
     "load_study",
     "make_protocol",
     "open_storage",
+    "run_baselines",
+    "run_grid",
     "run_study",
     "study_names",
 ]

@@ -1,43 +1,121 @@
-"""The end of a study: the test split is opened once, and that is written down."""
+"""The end of a study: the test split is opened, each network meets it once, and that is noted."""
 
 from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fersearch.data.dataset import DataInfo
-from fersearch.distill import Execution, PredictTask, TrainJob, teacher_folder
-from fersearch.files import ensure_folder
-from fersearch.records import RunRecord
-from fersearch.search.confirm import Candidate, Confirmation, pick
+from fersearch.distill import Execution, ExplainTask, PredictTask, Task
+from fersearch.evaluations import GRAD_CAM_FILE
+from fersearch.files import atomic_path, ensure_folder
 from fersearch.search.folder import StudyFolder
 from fersearch.search.pool import Failure, Pool
-from fersearch.stats import PairedGain, TestMetrics, evaluate, paired_gain
 
-__all__ = ["TestOutcome", "run_test"]
+__all__ = ["Tested", "explain_networks", "open_test"]
+
+LABELS = "labels"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestOutcome:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tested:
     """What the test split said.
 
     Attributes:
-        metrics: ``distilled``, ``student_alone`` and ``teacher`` by role.
-        gain: Distilled minus alone, on the same images and seeds.
+        labels: True classes, int64 ``(N,)``.
+        logits: float32 ``(N, C)`` by name of the network.
         reads: How often this study has opened the test split, this time included.
-        bundle: Network of the best validation seed of the distilled student.
     """
 
     __test__ = False
 
-    metrics: dict[str, TestMetrics]
-    gain: PairedGain
+    labels: NDArray[np.int64]
+    logits: Mapping[str, NDArray[np.float32]]
     reads: int
-    bundle: Path
+
+    def of(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """Return the logits of some networks, float32 ``(S, N, C)``."""
+        return np.stack([self.logits[name] for name in names])
+
+
+def open_test(
+    pool: Pool,
+    bundles: Mapping[str, Path],
+    *,
+    folder: StudyFolder,
+    dataset: Path,
+    execution: Execution,
+    study_hash: str,
+) -> Tested:
+    """Test saved networks, each once.
+
+    The logits are kept in ``test_logits.npz``; networks that are there already are not tested
+    again. Every opening of the split is written down before it happens.
+
+    Args:
+        pool: Does the work.
+        bundles: Folders of the networks, by name; a name stands for one network for ever.
+        folder: The study's folder.
+        dataset: Folder of the decoded data.
+        execution: Device, threads, precision.
+        study_hash: Digest of everything that decided the study's numbers.
+    """
+    held = _read(folder.test_logits) if folder.test_reads.exists() else {}
+    missing = {name: path for name, path in bundles.items() if name not in held}
+    if missing:
+        _note_read(folder, study_hash, list(missing))
+        fresh = folder.test_logits.with_name("test_logits.new.npz")
+        task = PredictTask(
+            bundles=missing, split="test", dataset=dataset, output=fresh, execution=execution
+        )
+        _do(pool, "test", task)
+        held = {**held, **_read(fresh)}
+        with atomic_path(folder.test_logits) as temporary:
+            np.savez(temporary, **dict[str, Any](held))
+        fresh.unlink()
+    return Tested(
+        labels=held[LABELS],
+        logits={name: held[name] for name in bundles},
+        reads=len(folder.test_reads.read_text(encoding="utf-8").splitlines()),
+    )
+
+
+def explain_networks(
+    pool: Pool,
+    bundles: Mapping[str, Path],
+    *,
+    folder: StudyFolder,
+    dataset: Path,
+    execution: Execution,
+) -> Path:
+    """Keep Grad-CAM maps of tested networks, on images chosen without looking at any answer.
+
+    Args:
+        pool: Does the work.
+        bundles: Folders of the networks, by key of their row.
+        folder: The study's folder.
+        dataset: Folder of the decoded data.
+        execution: Device, threads, precision.
+    """
+    output = ensure_folder(folder.evaluation) / GRAD_CAM_FILE
+    task = ExplainTask(
+        bundles=dict(bundles), split="test", dataset=dataset, output=output, execution=execution
+    )
+    _do(pool, "explain", task)
+    return output
+
+
+def _do(pool: Pool, name: str, task: Task) -> None:
+    pool.submit(name, task)
+    _, failure = pool.wait(lambda progress: True)
+    if isinstance(failure, Failure):
+        raise failure.error()
 
 
 def _note_read(folder: StudyFolder, study_hash: str, networks: list[str]) -> None:
@@ -52,66 +130,8 @@ def _note_read(folder: StudyFolder, study_hash: str, networks: list[str]) -> Non
         ledger.write(json.dumps(entry) + "\n")
 
 
-def run_test(
-    pool: Pool,
-    *,
-    confirmation: Confirmation,
-    teacher: TrainJob | None,
-    folder: StudyFolder,
-    dataset: Path,
-    info: DataInfo,
-    execution: Execution,
-    study_hash: str,
-) -> TestOutcome:
-    """Test the picked distilled student, the picked bare student and the teacher, once.
-
-    The networks' logits are kept in ``test_logits.npz``; when they are there already for the very
-    same networks, the split is not opened again.
-    """
-    chosen = {"distilled": pick(confirmation.distilled), "student_alone": pick(confirmation.alone)}
-    names: dict[str, list[str]] = {
-        role: [record.run_id for record in candidate.records] for role, candidate in chosen.items()
-    }
-    bundles = {name: folder.bundle(name) for items in names.values() for name in items}
-    if teacher is not None:
-        name = f"teacher-{teacher.digest()}"
-        names["teacher"] = [name]
-        bundles[name] = teacher_folder(folder.cache, teacher)
-    if not folder.test_reads.exists() or not _holds(folder.test_logits, list(bundles)):
-        _note_read(folder, study_hash, list(bundles))
-        task = PredictTask(
-            bundles=bundles,
-            split="test",
-            dataset=dataset,
-            output=folder.test_logits,
-            execution=execution,
-        )
-        pool.submit("test", task)
-        _, failure = pool.wait(lambda progress: True)
-        if isinstance(failure, Failure):
-            raise failure.error()
-    with np.load(folder.test_logits) as content:
-        labels = content["labels"]
-        logits = {role: np.stack([content[name] for name in names[role]]) for role in names}
-    metrics = {}
-    for role, values in logits.items():
-        seeds = confirmation.seeds if role != "teacher" else (teacher.seed if teacher else 0,)
-        metrics[role] = evaluate(values, labels, info.classes, seeds=seeds)
-    return TestOutcome(
-        metrics=metrics,
-        gain=paired_gain(logits["distilled"], logits["student_alone"], labels),
-        reads=len(folder.test_reads.read_text(encoding="utf-8").splitlines()),
-        bundle=folder.bundle(_best_record(chosen["distilled"]).run_id),
-    )
-
-
-def _holds(path: Path, names: list[str]) -> bool:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.exists():
-        return False
+        return {}
     with np.load(path) as content:
-        return set(content.files) == {*names, "labels"}
-
-
-def _best_record(candidate: Candidate) -> RunRecord:
-    name = f"val_{candidate.metric}"
-    return max(candidate.records, key=lambda record: record.metrics[name])
+        return {name: content[name] for name in content.files}

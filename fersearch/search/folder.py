@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fersearch.errors import FersearchError, InputError
+from fersearch.evaluations import EVALUATION_FOLDER
 from fersearch.records import RunRecord, load_record, save_record
 
 __all__ = ["StudyFolder"]
@@ -22,7 +23,8 @@ class StudyFolder:
 
     Attributes:
         workspace: The workspace's folder.
-        name: Name of the study.
+        name: Name of the study, or of the baseline run.
+        kind: ``studies`` or ``baselines``: which part of the workspace it lies in.
 
     Raises:
         InputError: The name is not one that a folder may have.
@@ -30,6 +32,7 @@ class StudyFolder:
 
     workspace: Path
     name: str
+    kind: str = "studies"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME, self.name):
@@ -41,7 +44,7 @@ class StudyFolder:
     @property
     def path(self) -> Path:
         """Folder of everything that belongs to the study."""
-        return self.workspace / "studies" / self.name
+        return self.workspace / self.kind / self.name
 
     @property
     def cache(self) -> Path:
@@ -77,6 +80,11 @@ class StudyFolder:
     def test_logits(self) -> Path:
         """The tested networks' logits on the test split."""
         return self.path / "test_logits.npz"
+
+    @property
+    def evaluation(self) -> Path:
+        """What the test gave, for the tracker and the reports."""
+        return self.path / EVALUATION_FOLDER
 
     def checkpoint(self, run_id: str) -> Path:
         """Checkpoint of a run in progress."""

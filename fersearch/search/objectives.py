@@ -6,6 +6,7 @@ A study file names its objective as ``module:function``. An objective is a pure 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,9 +17,18 @@ from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy
 from fersearch.distill import LossSettings, TrainJob, make_recipe
 from fersearch.errors import InputError
+from fersearch.models import get_baseline
 from fersearch.spec import Scalar, StudySpec, require_parameters
 
-__all__ = ["Objective", "RunPlan", "StudyContext", "distillation", "resolve_objective"]
+__all__ = [
+    "Objective",
+    "RunPlan",
+    "StudyContext",
+    "alone",
+    "baseline",
+    "distillation",
+    "resolve_objective",
+]
 
 # Where a study does not search a parameter, the paper's best setting of Table I stands in.
 PAPER = {"temperature": 6.0, "alpha": 0.4, "ffe_splits": 4, "learning_rate": 0.01}
@@ -75,7 +85,8 @@ class RunPlan:
 
     Attributes:
         job: The student's training job.
-        teacher: The teacher's training job, or None when there is no teacher.
+        teacher: The job of the teacher, or of the companion of a baseline's loss; None when
+            there is neither.
     """
 
     job: TrainJob
@@ -130,6 +141,42 @@ def distillation(context: StudyContext, params: Mapping[str, Scalar], seed: int)
     return RunPlan(job=job, teacher=teacher)
 
 
+def alone(context: StudyContext, params: Mapping[str, Scalar], seed: int) -> RunPlan:
+    """Train the bare student at ``learning_rate``, without a teacher: the control."""
+    rate = float(params["learning_rate"])
+    return RunPlan(job=context.job(seed=seed, learning_rate=rate), teacher=None)
+
+
+def baseline(context: StudyContext, params: Mapping[str, Scalar], seed: int) -> RunPlan:
+    """Train the baseline that the study has as its student, with its own loss.
+
+    Args:
+        context: The study.
+        params: ``learning_rate`` and ``weight_decay``; a missing rate is the teacher's, a missing
+            weight decay the recipe's.
+        seed: Seed of the run. The companion that a loss may ask for has the teacher's seed and
+            learning rate, and the same epochs as all others.
+    """
+    spec = context.spec
+    known = get_baseline(spec.training.student)
+    fixed = spec.teacher.learning_rate
+    companion = None
+    if known.companion:
+        companion = context.job(
+            seed=spec.teacher.seed, learning_rate=fixed, model=known.companion, model_options={}
+        )
+    job = context.job(
+        seed=seed,
+        learning_rate=float(params.get("learning_rate", fixed)),
+        baseline=known.name,
+        teacher="" if companion is None else companion.digest(),
+    )
+    if "weight_decay" in params:
+        recipe = dataclasses.replace(job.recipe, weight_decay=float(params["weight_decay"]))
+        job = dataclasses.replace(job, recipe=recipe)
+    return RunPlan(job=job, teacher=companion)
+
+
 def resolve_objective(spec: StudySpec) -> Objective:
     """Return the function that a study file names, and check that it knows the parameters.
 
@@ -146,4 +193,6 @@ def resolve_objective(spec: StudySpec) -> Objective:
         ) from error
     if function is distillation:
         require_parameters(spec, allowed=PAPER)
+    if function is baseline:
+        require_parameters(spec, allowed=("learning_rate", "weight_decay"))
     return function

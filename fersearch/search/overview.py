@@ -13,6 +13,9 @@ from fersearch.records import to_plain
 from fersearch.search.folder import StudyFolder
 from fersearch.search.storage import load_study, study_names
 
+# The user attribute that tells the search of a baseline from a study.
+KIND = "fersearch_kind"
+
 __all__ = ["study_detail", "study_overviews"]
 
 
@@ -43,9 +46,11 @@ def _overview(study: Study, folder: StudyFolder) -> dict[str, Any]:
 
 def study_overviews(storage: RDBStorage, workspace: Path) -> list[dict[str, Any]]:
     """Return name, state, trial counts and best value of every study of a storage."""
+    studies = [load_study(storage, name) for name in study_names(storage)]
     return [
-        _overview(load_study(storage, name), StudyFolder(workspace, name))
-        for name in study_names(storage)
+        _overview(study, StudyFolder(workspace, study.study_name))
+        for study in studies
+        if study.user_attrs.get(KIND) != "baseline"  # the search of a tuned baseline
     ]
 
 

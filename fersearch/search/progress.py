@@ -16,7 +16,7 @@ class StudyProgress:
     """One moment of a running study.
 
     Attributes:
-        phase: ``search``, ``confirm`` or ``test``.
+        phase: ``search``, ``confirm``, ``train`` or ``test``.
         message: Something worth a line of its own; empty for a mere step forward.
         step: The epoch that some run has just finished, or None.
         finished_run: Name of a run that has just ended, or empty.
@@ -64,7 +64,8 @@ def describe_trial(record: RunRecord) -> str:
 
 
 def describe_run(record: RunRecord) -> str:
-    """Return one line about a finished confirmation run."""
+    """Return one line about a finished full run."""
     metric = record.metrics.get("val_accuracy")
     accuracy = record.reason if metric is None else f"validation accuracy {metric:.1%}"
-    return f"{record.role.replace('_', ' ')}, seed {record.seed}: {accuracy}"
+    what = record.model if record.role == "baseline" else record.role.replace("_", " ")
+    return f"{what}, seed {record.seed}: {accuracy}"

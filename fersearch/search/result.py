@@ -2,66 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from fersearch.distill import Execution, teacher_folder
-from fersearch.environment import describe_environment
-from fersearch.models import create, macs, parameter_count
+from fersearch.evaluations import Evaluation, TestedRow
 from fersearch.records import RunRecord, load_record, to_plain
-from fersearch.search.confirm import Candidate, Confirmation, pick
-from fersearch.search.final import TestOutcome
+from fersearch.search.confirm import Confirmation
 from fersearch.search.folder import StudyFolder
-from fersearch.search.objectives import PAPER_SETTINGS, Objective, StudyContext
+from fersearch.search.objectives import PAPER_SETTINGS
 from fersearch.search.protocol import Protocol
+from fersearch.search.repeats import Candidate, pick
 from fersearch.search.trials import TrialBook, trial_run_id
+from fersearch.stats import evaluate, paired_gain
 
 __all__ = ["study_result"]
 
 
 def study_result(
     confirmation: Confirmation,
-    outcome: TestOutcome,
+    evaluation: Evaluation,
     *,
-    context: StudyContext,
-    objective: Objective,
     folder: StudyFolder,
     book: TrialBook,
     protocol: Protocol,
-    execution: Execution,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
-    """Return what ``result.json`` holds, as plain values."""
+    """Return what ``result.json`` holds, as plain values; ``notes`` are those of the data."""
     best = pick(confirmation.distilled)
     alone = pick(confirmation.alone)
     top = book.best()
     everyone = book.top(len(book.trials()))
     chosen = next(trial for trial in everyone if trial.params == best.params)
-    spec, info = context.spec, context.info
-    classes, size = len(info.classes), info.image_size
-    cost = _cost_block(
-        spec.training.student,
-        spec.training.student_options,
-        classes=classes,
-        image_size=size,
-        bundle=folder.model,
-    )
-    teacher = objective(context, best.params, 0).teacher
-    if teacher is not None:
-        teacher_bundle = teacher_folder(folder.cache, teacher)
-        cost["teacher"] = _cost_block(
-            teacher.model,
-            teacher.model_options,
-            classes=classes,
-            image_size=size,
-            bundle=teacher_bundle,
+    rows = {row.key: row for row in evaluation.rows}
+    cost = _cost_block(rows["distilled"])
+    if "teacher" in rows:
+        cost["teacher"] = _cost_block(rows["teacher"])
+    metrics = {
+        key: evaluate(
+            evaluation.logits[key], evaluation.labels, evaluation.classes, seeds=row.seeds
         )
+        for key, row in rows.items()
+    }
+    gain = paired_gain(
+        evaluation.logits["distilled"], evaluation.logits["student_alone"], evaluation.labels
+    )
     plain: dict[str, Any] = to_plain(
         {
             "name": folder.name,
-            "protocol": {**protocol.values, "layout": info.layout, "notes": info.notes},
+            "protocol": {**evaluation.protocol, "notes": notes},
             "protocol_hash": protocol.protocol_hash,
             "study_hash": protocol.study_hash,
             "trials": book.counts(),
@@ -81,12 +71,12 @@ def study_result(
                 "confirmed": _confirmed_block(confirmation.alone),
                 "params": alone.params,
             },
-            "test": outcome.metrics,
-            "gain": outcome.gain,
+            "test": metrics,
+            "gain": gain,
             "cost": cost,
-            "test_reads": outcome.reads,
+            "test_reads": evaluation.test_reads,
             "model": str(folder.model.relative_to(folder.path)),
-            "environment": describe_environment(execution.device, execution.threads),
+            "environment": evaluation.environment,
         }
     )
     return plain
@@ -129,21 +119,13 @@ def _confirmed_block(candidates: tuple[Candidate, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _cost_block(
-    model: str, options: Mapping[str, Any], *, classes: int, image_size: int, bundle: Path
-) -> dict[str, Any]:
+def _cost_block(row: TestedRow) -> dict[str, Any]:
     """Return what one network costs: parameters, multiply-adds of one image, bytes on disk."""
-    network = create(model, num_classes=classes, image_size=image_size, **options)
-    counted = macs(network, image_size)
-    size = sum(path.stat().st_size for path in bundle.glob("*.safetensors"))
-    plain: dict[str, Any] = to_plain(
-        {
-            "model": model,
-            "params": parameter_count(network),
-            "macs": counted.total,
-            "macs_not_counted": list(counted.unsupported),
-            "file_mb": round(size / 1e6, 3),
-            "latency": None,
-        }
-    )
-    return plain
+    return {
+        "model": row.model,
+        "params": row.params,
+        "macs": row.macs,
+        "macs_not_counted": list(row.macs_not_counted),
+        "file_mb": row.file_mb,
+        "latency": None,
+    }

@@ -3,82 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from optuna.study import Study
 
 from fersearch.data.dataset import Dataset
-from fersearch.data.preprocessing import Preprocessing
-from fersearch.data.views import ViewPolicy
-from fersearch.distill import Execution, Progress
+from fersearch.distill import Progress, TrainJob
 from fersearch.errors import FersearchError, InputError
+from fersearch.evaluations import Evaluation
 from fersearch.files import ensure_folder, file_lock, write_json
 from fersearch.models import load_bundle, save_bundle
 from fersearch.records import RunRecord
-from fersearch.search.confirm import Confirmation, confirm, pick
-from fersearch.search.estimate import Estimate
-from fersearch.search.final import TestOutcome, run_test
-from fersearch.search.folder import StudyFolder
-from fersearch.search.objectives import StudyContext, resolve_objective
+from fersearch.search.confirm import Confirmation, confirm
+from fersearch.search.evaluating import RowPlan, evaluate_rows, teacher_plan
+from fersearch.search.objectives import resolve_objective
 from fersearch.search.plots import draw_search_plots
 from fersearch.search.pool import Failure, make_pool
 from fersearch.search.progress import (
     Listener,
-    StudyProgress,
-    describe_run,
     describe_trial,
     ignore_progress,
 )
-from fersearch.search.protocol import differences, make_protocol
+from fersearch.search.repeats import pick
 from fersearch.search.result import study_result
 from fersearch.search.scheduler import Scheduler
+from fersearch.search.session import Session, StudySettings
 from fersearch.search.storage import default_storage_url, open_storage, open_study
 from fersearch.search.trials import TrialBook
 from fersearch.spec import StudySpec
 from fersearch.track import NullTracker, Sink
 
-__all__ = ["StudySettings", "run_study"]
+__all__ = ["run_study"]
 
 PROTOCOL = "fersearch_protocol"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudySettings:
-    """How a study is run, none of which changes what it measures.
-
-    Attributes:
-        workspace: Where everything is written.
-        name: Name of the study; the study file's own name when empty.
-        storage: URL of the study storage; the workspace's SQLite file when empty.
-        jobs: Runs at a time, each in a process of its own when more than one.
-        execution: Device, threads and precision of a run.
-        timeout: Seconds after which no new trial is started, or None.
-        teacher_weights: File with initial weights of the teacher, or empty.
-        teacher_weights_sha256: Digest of that file, or empty.
-        plugins: Plug-in files that every worker loads.
-        notes: What the report should say besides.
-        command: The command that reproduces the study.
-    """
-
-    workspace: Path
-    name: str = ""
-    storage: str = ""
-    jobs: int = 1
-    execution: Execution = field(default_factory=Execution)
-    timeout: float | None = None
-    teacher_weights: str = ""
-    teacher_weights_sha256: str = ""
-    plugins: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    command: str = ""
-
-
-class _Runner:
+class _Runner(Session):
     """One invocation of a study."""
+
+    book: TrialBook
 
     def __init__(
         self,
@@ -89,86 +53,33 @@ class _Runner:
         tracker: Sink,
         listener: Listener,
     ) -> None:
-        self.spec = spec
-        self.dataset = dataset
-        self.settings = settings
-        self.tracker = tracker
-        self.listener = listener
-        self.folder = StudyFolder(settings.workspace, settings.name or spec.name)
-        self.context = StudyContext(
-            spec=spec,
-            info=dataset.info,
-            preprocessing=Preprocessing.of_training_images(dataset.train.images),
-            policy=ViewPolicy(),
-            teacher_weights=settings.teacher_weights,
-            teacher_weights_sha256=settings.teacher_weights_sha256,
-        )
-        self.protocol = make_protocol(
-            spec,
-            dataset.info,
-            preprocessing=self.context.preprocessing,
-            policy=self.context.policy,
-            teacher_weights_sha256=settings.teacher_weights_sha256,
-        )
+        super().__init__(spec, dataset, settings, tracker=tracker, listener=listener)
         self.objective = resolve_objective(spec)
-        self.estimate = Estimate(settings.jobs)
-        self.phase = "search"
-        self.done = 0
-        self.total = spec.budget.trials
-        self.book: TrialBook
-        self.seconds: dict[str, float] = {}
 
-    # --- what the listener and the tracker hear -------------------------------------------------
+    def best(self) -> tuple[float, int] | None:
+        """Return the best validation metric so far and the trial that reached it."""
+        trial = self.book.best()
+        return None if trial is None or trial.value is None else (trial.value, trial.number)
 
-    def tell(self, *, message: str = "", step: Progress | None = None, finished: str = "") -> None:
-        best = self.book.best()
-        budget = self.spec.budget
-        confirm_runs = budget.seeds * budget.confirm_top * 2
-        if self.phase == "search":
-            trials, runs = self.total - self.done, confirm_runs
-        else:
-            trials, runs = 0, self.total - self.done
-        self.listener(
-            StudyProgress(
-                phase=self.phase,
-                message=message,
-                step=step,
-                finished_run=finished,
-                done=self.done,
-                total=self.total,
-                best=None if best is None else best.value,
-                best_trial=None if best is None else best.number,
-                images_per_second=self.estimate.images_per_second,
-                remaining_seconds=self.estimate.remaining(
-                    trials=trials, runs=runs, epochs=budget.epochs
-                ),
-            )
-        )
+    def open_work(self) -> tuple[int, int]:
+        """Return how many trials and how many full runs are left."""
+        if self.phase != "search":
+            return super().open_work()
+        return self.total - self.done, self.spec.budget.seeds * self.spec.budget.confirm_top * 2
 
     def on_progress(self, progress: Progress) -> bool:
+        """Hear of an epoch; return whether the pruner lets the trial go on."""
         self.estimate.epoch(progress)
         keep = self.book.report(progress)
         self.tell(step=progress)
         return keep
 
-    def on_teacher(self, record: RunRecord) -> None:
-        known = self.folder.record(record.run_id)
-        if not known.exists():
-            self.folder.save(record)
-            self.tracker.log(record)
-            self.tell(
-                message=f"{record.run_id} is ready: validation accuracy "
-                f"{record.metrics['val_accuracy']:.1%} after {len(record.epochs)} epochs",
-                finished=record.run_id,
-            )
-
     # --- the phases -----------------------------------------------------------------------------
 
     def check_protocol(self, study: Study) -> None:
+        """Refuse a storage or a folder that was made under another protocol."""
         before = study.user_attrs.get(PROTOCOL)
-        if self.folder.protocol.exists():
-            # The folder may be older than the storage, when the latter was deleted or changed.
-            self._refuse_changes(json.loads(self.folder.protocol.read_text(encoding="utf-8")))
+        self.check_folder()
         if before is None:
             if study.get_trials(deepcopy=False):
                 raise InputError(
@@ -177,29 +88,8 @@ class _Runner:
                 )
             study.set_user_attr(PROTOCOL, self.protocol.values)
         else:
-            self._refuse_changes(before)
-        write_json(self.folder.protocol, self.protocol.values)
-
-    def _refuse_changes(self, before: dict[str, Any]) -> None:
-        changed = differences(before, self.protocol.values)
-        if changed:
-            shown = ", ".join(changed[:6]) + (" and more" if len(changed) > 6 else "")
-            raise InputError(
-                f"the study {self.folder.name!r} exists with another protocol: {shown}",
-                "give the new one another --name, or use the old settings",
-            )
-
-    def scheduler(self, pool: Any) -> Scheduler:
-        return Scheduler(
-            pool,
-            dataset=self.dataset.path,
-            cache=self.folder.cache,
-            execution=self.settings.execution,
-            study=self.folder.name,
-            protocol_hash=self.protocol.protocol_hash,
-            on_progress=self.on_progress,
-            on_teacher=self.on_teacher,
-        )
+            self.refuse_changes(before)
+        self.keep_protocol()
 
     def search(self, scheduler: Scheduler) -> None:
         self.done = len(self.book.finished())
@@ -234,11 +124,6 @@ class _Runner:
                 f"{self.spec.budget.seeds} fresh seeds"
             )
 
-        def on_record(record: RunRecord) -> None:
-            self.tracker.log(record)
-            self.done += 1
-            self.tell(message=describe_run(record), finished=record.run_id)
-
         return confirm(
             scheduler,
             context=self.context,
@@ -247,11 +132,8 @@ class _Runner:
             protocol_hash=self.protocol.protocol_hash,
             settings=[trial.params for trial in top],
             on_start=on_start,
-            on_record=on_record,
+            on_record=self.on_record,
         )
-
-    def timed(self, name: str, start: float) -> None:
-        self.seconds[name] = round(time.monotonic() - start, 1)
 
     def run(self, study: Study) -> dict[str, Any]:
         started = time.monotonic()
@@ -263,13 +145,7 @@ class _Runner:
             protocol_hash=self.protocol.protocol_hash,
             timeout=self.settings.timeout,
         )
-        self.tracker.start_study(
-            self.folder.name,
-            protocol=self.protocol.values,
-            tags={"fersearch.study_hash": self.protocol.study_hash},
-            identity=self.protocol.study_hash,
-        )
-        self.tracker.sync(self.folder.records())
+        self.open_tracking()
         finished = self.folder.load_result()
         if finished is not None and self._still_holds(finished):
             return finished
@@ -298,20 +174,22 @@ class _Runner:
             mark = time.monotonic()
             self.phase, self.done, self.total = "test", 0, 1
             self.tell(message="testing, once: distilled student, bare student, teacher")
-            outcome = run_test(
+            evaluation, _ = evaluate_rows(
                 pool,
-                confirmation=confirmation,
-                teacher=teacher,
+                self.row_plans(confirmation, teacher),
+                kind="study",
+                context=self.context,
                 folder=self.folder,
+                protocol=self.protocol,
                 dataset=self.dataset.path,
-                info=self.dataset.info,
                 execution=self.settings.execution,
-                study_hash=self.protocol.study_hash,
+                pairs=[("distilled", "student_alone")],
+                command=self.settings.command,
             )
             self.timed("test", mark)
         finally:
             pool.close()
-        return self.write(study, confirmation, outcome, started)
+        return self.write(study, confirmation, evaluation, started)
 
     def _still_holds(self, result: dict[str, Any]) -> bool:
         """Return whether nothing has been asked for since the result was written."""
@@ -322,25 +200,44 @@ class _Runner:
             and sum(counts.values()) >= self.spec.budget.trials
         )
 
+    def row_plans(self, confirmation: Confirmation, teacher: TrainJob | None) -> list[RowPlan]:
+        """Return what is tested: the picked student of either role and the teacher."""
+        training = self.spec.training
+        chosen = {"distilled": confirmation.distilled, "student_alone": confirmation.alone}
+        titles = {"distilled": "distilled", "student_alone": "alone"}
+        plans = [
+            RowPlan.of_candidate(
+                pick(candidates),
+                self.folder,
+                key=key,
+                role="student" if key == "student_alone" else key,
+                model=training.student,
+                options=training.student_options,
+                title=f"{training.student}, {titles[key]}",
+            )
+            for key, candidates in chosen.items()
+        ]
+        return plans if teacher is None else [*plans, teacher_plan(teacher, self.folder)]
+
     def write(
-        self, study: Study, confirmation: Confirmation, outcome: TestOutcome, started: float
+        self, study: Study, confirmation: Confirmation, evaluation: Evaluation, started: float
     ) -> dict[str, Any]:
         """Write the model to deploy, the plots and ``result.json``; return the latter."""
-        network, config = load_bundle(outcome.bundle)
-        distilled = outcome.metrics["distilled"]
-        metrics = {**config.metrics, "test_accuracy": distilled.accuracy}
+        best = self.folder.bundle(pick(confirmation.distilled).best_record.run_id)
+        network, config = load_bundle(best)
+        logits = evaluation.logits["distilled"]
+        accuracy = float((logits.argmax(axis=-1) == evaluation.labels).mean())
+        metrics = {**config.metrics, "test_accuracy": accuracy}
         save_bundle(self.folder.model, network, dataclasses.replace(config, metrics=metrics))
         figures, notes = draw_search_plots(study, ensure_folder(self.folder.path / "figures"))
         self.timed("total", started)
         result = study_result(
             confirmation,
-            outcome,
-            context=self.context,
-            objective=self.objective,
+            evaluation,
             folder=self.folder,
             book=self.book,
             protocol=self.protocol,
-            execution=self.settings.execution,
+            notes=self.dataset.info.notes,
         )
         result["seconds"] = self.seconds
         result["command"] = self.settings.command

@@ -79,7 +79,10 @@ class Scheduler:
             execution=self._execution,
         )
         want = None
-        if plan.teacher is not None:
+        if plan.teacher is not None and plan.job.loss is None:
+            want = (plan.teacher.digest(), NO_SEED)
+            self._want(want, plan.teacher, seeds=(), epochs=0)
+        elif plan.teacher is not None:
             want = (plan.teacher.digest(), plan.job.seed)
             self._want(want, plan.teacher, seeds=(plan.job.seed,), epochs=plan.job.recipe.epochs)
         self._waiting.append((task, want))

@@ -43,6 +43,7 @@ class TrialBook:
         folder: Where records and checkpoints go.
         protocol_hash: Digest of the protocol.
         timeout: Seconds after which no new trial is started, or None.
+        prefix: Begins the names of the runs, where several searches share a folder.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class TrialBook:
         folder: StudyFolder,
         protocol_hash: str,
         timeout: float | None = None,
+        prefix: str = "",
     ) -> None:
+        self._prefix = prefix
         self._study = study
         self._storage = study._storage
         self._context = context
@@ -148,7 +151,7 @@ class TrialBook:
         return trial.number
 
     def _queue(self, number: int, params: Mapping[str, Scalar], scheduler: Scheduler) -> None:
-        run_id = trial_run_id(number)
+        run_id = self._prefix + trial_run_id(number)
         self._numbers[run_id] = number
         self._watches[run_id] = self._proposer.watch(self.trials(), number, params)
         plan = self._objective(self._context, params, self._context.spec.search.seed)

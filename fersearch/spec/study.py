@@ -26,7 +26,7 @@ __all__ = [
     "study_hash",
 ]
 
-SAMPLERS = ("tpe", "gp", "random", "nsga2")
+SAMPLERS = ("tpe", "gp", "random", "nsga2", "grid")
 PRUNERS = ("hyperband", "median", "none")
 METRICS = ("accuracy", "macro_f1")
 LOSSES = ("kd", "dkd", "logit_std", "dist")
@@ -61,7 +61,8 @@ class SearchSettings:
     """How settings are proposed and stopped early.
 
     Attributes:
-        sampler: ``tpe``, ``gp``, ``random`` or ``nsga2``.
+        sampler: ``tpe``, ``gp``, ``random`` or ``nsga2``; or ``grid``, which searches nothing:
+            every combination of the choices is trained over the seeds and tested.
         pruner: ``hyperband``, ``median`` or ``none``.
         metric: Validation metric that is maximised: ``accuracy`` or ``macro_f1``.
         seed: Seed of the study; proposals, data order and views follow from it.

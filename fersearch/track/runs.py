@@ -162,7 +162,6 @@ class RunWriter:
                         "fersearch.key": key,
                         "fersearch.study": name,
                         "fersearch.role": "study",
-                        "fersearch.protocol_hash": digest(header.protocol),
                         "mlflow.source.name": "fersearch",
                     }
                 ),

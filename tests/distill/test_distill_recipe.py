@@ -16,7 +16,7 @@ def budget(**changes):
 
 def rates(recipe, *, steps, loss=1.0):
     """Return the learning rate after every epoch on a flat validation loss."""
-    optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+    optimizer = make_optimizer(nn.Linear(2, 2).parameters(), recipe)
     schedule = Schedule(optimizer, recipe, steps_per_epoch=steps)
     result = []
     for _ in range(recipe.epochs):
@@ -30,7 +30,7 @@ def rates(recipe, *, steps, loss=1.0):
 
 def test_the_default_warms_up_and_follows_half_a_cosine_to_zero():
     recipe = make_recipe("default", **budget())
-    optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+    optimizer = make_optimizer(nn.Linear(2, 2).parameters(), recipe)
     schedule = Schedule(optimizer, recipe, steps_per_epoch=5)
     seen = []
     for _ in range(50):
@@ -57,13 +57,13 @@ def test_the_papers_recipe_is_literal():
     assert (recipe.momentum, recipe.weight_decay, recipe.dropout) == (0.9, 1e-4, 0.5)
     assert (recipe.schedule, recipe.plateau_factor, recipe.plateau_patience) == ("plateau", 0.1, 3)
     assert not recipe.nesterov
-    groups = make_optimizer(nn.Linear(2, 2), recipe).param_groups
+    groups = make_optimizer(nn.Linear(2, 2).parameters(), recipe).param_groups
     assert [group["weight_decay"] for group in groups] == [1e-4]
 
 
 def test_the_default_spares_biases_and_normalisation_from_the_decay():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    groups = make_optimizer(model, make_recipe("default", **budget())).param_groups
+    groups = make_optimizer(model.parameters(), make_recipe("default", **budget())).param_groups
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [
         (1, 5e-4),
         (3, 0.0),
@@ -75,13 +75,13 @@ def test_a_saved_schedule_continues_where_it_stopped(name):
     recipe = make_recipe(name, **budget())
 
     def run(interrupt_after):
-        optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+        optimizer = make_optimizer(nn.Linear(2, 2).parameters(), recipe)
         schedule = Schedule(optimizer, recipe, steps_per_epoch=2)
         seen = []
         for epoch in range(10):
             if epoch == interrupt_after:
                 saved = optimizer.state_dict(), schedule.state_dict()
-                optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+                optimizer = make_optimizer(nn.Linear(2, 2).parameters(), recipe)
                 schedule = Schedule(optimizer, recipe, steps_per_epoch=2)
                 optimizer.load_state_dict(saved[0])
                 schedule.load_state_dict(saved[1])

@@ -126,7 +126,7 @@ def test_whole_numbers_stand_for_floats() -> None:
         ("[bugdet]\ntrials = 20", "bugdet is not a known key (mine.toml); did you mean budget?"),
         (
             "[search]\nsampler = 'tp'",
-            'sampler must be one of tpe, gp, random, nsga2 but got "tp"'
+            'sampler must be one of tpe, gp, random, nsga2, grid but got "tp"'
             " (search.sampler in mine.toml); did you mean tpe?",
         ),
         ("[search]\npruner = 5", "pruner must be one of hyperband, median, none but got 5"),

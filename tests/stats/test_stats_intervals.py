@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, chi2, norm
 
 from fersearch.errors import InputError
 from fersearch.stats import accuracy_interval, crossed_interval, wilson_interval
-from fersearch.stats.intervals import pattern_draws, t_quantile
+from fersearch.stats.intervals import half_width, pattern_draws, t_quantile
 
 
 def simulated(
@@ -90,11 +90,11 @@ def test_interval_covers_the_true_accuracy_about_as_often_as_it_says(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "images", "seed_sd", "image_sd"), CASES)
-def test_interval_covers_93_to_98_percent_in_2000_repetitions(
+def test_interval_covers_93_to_97_percent_in_2000_repetitions(
     seeds: int, images: int, seed_sd: float, image_sd: float
 ) -> None:
     covered = accuracy_coverage(seeds, images, seed_sd, image_sd, repetitions=2000)
-    assert 0.93 <= covered <= 0.98
+    assert 0.93 <= covered <= 0.97
 
 
 def test_resampling_three_seeds_naively_covers_far_less() -> None:
@@ -166,6 +166,33 @@ def test_all_images_right_still_leaves_doubt() -> None:
     assert interval.high == interval.point == 1.0
     assert interval.low == pytest.approx(wilson_interval(50, 50).low)
     assert interval.covers == "images and seeds"
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+def test_half_width_covers_whatever_the_share_of_the_seeds(seeds: int, share: float) -> None:
+    # Exact but for the grid: the images' variance known, that of the seeds estimated.
+    levels = (np.arange(400) + 0.5) / 400
+    estimated = share * chi2.ppf(levels, seeds - 1) / (seeds - 1)
+    halves = [
+        half_width(0.95, math.sqrt(1 - share), seed_error=math.sqrt(value), seeds=seeds)
+        for value in estimated
+    ]
+    covered = np.mean(2 * norm.cdf(halves) - 1)
+    assert 0.94 <= covered <= (0.985 if seeds == 2 else 0.97)
+
+
+def test_seeds_that_agree_by_chance_leave_the_doubt_that_chance_allows() -> None:
+    # Each of three seeds misses another 100 of 1,000 images: equal accuracies, nothing shared.
+    images = np.arange(1000)
+    correct = np.stack([images // 100 != seed for seed in range(3)])
+    interval = accuracy_interval(correct, resamples=20_000)
+    # The mean over the seeds is 2/3 on 300 images and 1 on 700, a variance of 0.0233 (V1 times
+    # N); of one seed 0.09 (V2 times N). Noise (0.09 - 0.0233) * 3 / 2 = 0.1 exceeds 3 * 0.0233, so
+    # the images' part is zero, and the seeds' 0.0513 of it, over 3 seeds and 1,000 images.
+    assert interval.image_error == pytest.approx(0.0, abs=1e-9)
+    assert interval.seed_error == pytest.approx(math.sqrt(0.05129 * 0.1 / 3000), rel=0.02)
+    assert interval.high - interval.low > 0.01
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,108 @@
+"""``fersearch baseline``: the models that a distilled student is compared with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from fersearch.cli.options import (
+    TERMS,
+    json_option,
+    place_options,
+    setting_options,
+    take_settings,
+    workspace_option,
+)
+
+__all__ = ["baseline"]
+
+
+@click.group()
+def baseline() -> None:
+    r"""Train and test the models that a distilled student is compared with.
+
+    \b
+        fersearch baseline run                      all four, one recipe, on the drawn faces
+        fersearch baseline run --study distill      on the data and terms of that study
+        fersearch baseline run resnet18 --budget tuned --trials 10
+
+    Every baseline sees the same images, views, epochs and seeds as a study, and the test split
+    once. Running the same command again continues where it stopped.
+    """
+
+
+@baseline.command("list")
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="Your own baselines.")
+@json_option
+def list_all(plugins: tuple[str, ...], as_json: bool) -> None:
+    """List the baselines: name, title, source, what deviates from it."""
+    from fersearch.api.setup import load_plugins
+    from fersearch.models import list_baselines
+
+    load_plugins(plugins)
+    entries = list_baselines()
+    if as_json:
+        rows = [
+            {
+                "name": entry.name,
+                "title": entry.title,
+                "source": entry.source,
+                "companion": entry.companion,
+                "notes": list(entry.notes),
+            }
+            for entry in entries
+        ]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for entry in entries:
+        print(f"{entry.name}: {entry.title}. {entry.source}")
+        for note in entry.notes:
+            print(f"    {note}")
+
+
+@baseline.command("run")
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@click.option("--study", default="", metavar="NAME", help="Take data and terms of this study.")
+@click.option(
+    "--budget", default="fixed", help="fixed: one recipe for all; tuned: each is searched."
+)
+@click.option("--trials", type=int, default=8, help="Trials of each baseline, with tuned [8].")
+@click.option("--learning-rate", type=float, help="Learning rate of the fixed recipe [0.05].")
+@setting_options(TERMS)
+@place_options
+@workspace_option
+@json_option
+def run_all(names: tuple[str, ...], **given: Any) -> None:
+    """Train baselines over the seeds and test each once; all four without a NAME.
+
+    With --budget tuned, learning rate and weight decay of every baseline are searched on
+    validation with the same number of trials first: a fair comparison tunes both sides.
+    """
+    from fersearch.cli.display import Display
+
+    settings = take_settings(given, TERMS)
+    as_json, quiet = given.pop("as_json"), given.pop("quiet")
+    track = not given.pop("no_track")
+    with Display(quiet=quiet or as_json) as display:
+        display.line("starting: loading PyTorch and the data")
+        from fersearch.api import run_baselines
+
+        result = run_baselines(
+            names,
+            settings=settings,
+            track=track,
+            listener=display.study,
+            on_decode=display.decoding,
+            on_data=display.data,
+            command=click.get_current_context().obj or "",
+            **given,
+        )
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(result.content, indent=2, ensure_ascii=False))
+        return
+    print(result)

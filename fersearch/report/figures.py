@@ -1,0 +1,36 @@
+"""The figures of a board, as Plotly's JSON; Plotly itself is not needed to make them."""
+
+from __future__ import annotations
+
+from fersearch.report.board import Board
+from fersearch.report.figure_classes import (
+    confusion_figure,
+    recall_figure,
+    reliability_figure,
+    roc_figure,
+)
+from fersearch.report.figure_models import cost_figure, gain_figure, pareto_front, seeds_figure
+from fersearch.report.figure_parts import THEMES, Figure, Variant, themed
+from fersearch.report.figure_search import search_figures
+
+__all__ = ["THEMES", "Figure", "Variant", "board_figures", "pareto_front", "themed"]
+
+
+def board_figures(board: Board) -> tuple[Figure, ...]:
+    """Return the figures of a board in reading order; none for a board without rows.
+
+    What cannot be drawn is left out: no ROC with one class, no gain without a comparison.
+    """
+    if not board.rows:
+        return ()
+    figures = (
+        cost_figure(board),
+        seeds_figure(board),
+        recall_figure(board),
+        confusion_figure(board),
+        reliability_figure(board),
+        roc_figure(board),
+        gain_figure(board),
+        *search_figures(board.searches),
+    )
+    return tuple(figure for figure in figures if figure is not None)
