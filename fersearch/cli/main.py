@@ -16,6 +16,7 @@ from fersearch import __version__
 from fersearch.cli.baseline import baseline
 from fersearch.cli.data import data
 from fersearch.cli.doctor import doctor
+from fersearch.cli.report import report
 from fersearch.cli.study import study
 from fersearch.errors import FersearchError
 
@@ -45,6 +46,7 @@ def cli(debug: bool) -> None:
 cli.add_command(study)
 cli.add_command(baseline)
 cli.add_command(data)
+cli.add_command(report)
 cli.add_command(doctor)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "percent",
     "percents",
     "rounded",
+    "row_label",
     "short",
     "shown_percent",
     "themed",
@@ -221,6 +222,11 @@ def figure_text(text: object, length: int = 28) -> str:
 def look_of(row: BoardRow) -> Look:
     """Return how a row's role is drawn."""
     return ROLE_LOOKS.get(row.role, OTHER_LOOK)
+
+
+def row_label(rank: int, row: BoardRow) -> str:
+    """Return what a choice of rows calls one."""
+    return f"{rank}. {short(row.title, 60)} ({row.role})"
 
 
 def axis(title: str = "", **settings: Any) -> Spec:

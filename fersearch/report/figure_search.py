@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fersearch.report.board import SearchHistory, SearchTrial
 from fersearch.report.figure_parts import (
@@ -66,11 +66,8 @@ def trial_hover(trial: SearchTrial, value: float) -> str:
     )
 
 
-def history_figure(search: SearchHistory, number: int) -> Figure | None:
-    """Return the value of each trial and the best so far; None where no trial has a value."""
-    known = valued(search)
-    if not known:
-        return None
+def history_traces(search: SearchHistory, known: Sequence[tuple[SearchTrial, float]]) -> list[Spec]:
+    """Return the line of the best so far, then the trials by their state."""
     best, last = best_so_far(known), max(trial.number for trial in search.trials)
     traces: list[Spec] = [
         {
@@ -106,8 +103,16 @@ def history_figure(search: SearchHistory, number: int) -> Figure | None:
                     "hovertemplate": "%{text}<extra></extra>",
                 }
             )
+    return traces
+
+
+def history_figure(search: SearchHistory, number: int) -> Figure | None:
+    """Return the value of each trial and the best so far; None where no trial has a value."""
+    known = valued(search)
+    if not known:
+        return None
     spec = {
-        "data": traces,
+        "data": history_traces(search, known),
         "layout": layout(
             height=360,
             xaxis=axis("trial", rangemode="tozero"),

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from fersearch.report.board import Board
-from fersearch.report.figure_classes import (
-    confusion_figure,
-    recall_figure,
-    reliability_figure,
-    roc_figure,
-)
-from fersearch.report.figure_models import cost_figure, gain_figure, pareto_front, seeds_figure
+from fersearch.report.figure_classes import confusion_figure, recall_figure
+from fersearch.report.figure_cost import cost_figure, pareto_front
+from fersearch.report.figure_models import gain_figure, seeds_figure
 from fersearch.report.figure_parts import THEMES, Figure, Variant, themed
+from fersearch.report.figure_probabilities import reliability_figure, roc_figure
 from fersearch.report.figure_search import search_figures
 
 __all__ = ["THEMES", "Figure", "Variant", "board_figures", "pareto_front", "themed"]

@@ -70,8 +70,8 @@ def leaderboard_html(leaderboard: Leaderboard) -> str:
         tracking=leaderboard.tracking,
         command=leaderboard.command,
         # Our own files, which hold no text of a user.
-        style=Markup(theme_style() + asset(STYLE)),  # noqa: S704
-        script=Markup(asset(SCRIPT)),  # noqa: S704
+        style=Markup(theme_style() + asset(STYLE)),
+        script=Markup(asset(SCRIPT)),
         themes=embedded_json(THEMES),
         plotly=plotly_script() if any(board.rows for board in boards) else "",
     )
@@ -87,10 +87,10 @@ def asset(name: str) -> str:
 def plotly_script() -> Markup:
     """Return the plotting library, which the installed plotly brings with it."""
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
     # An end tag in it, which there is none of now, would end the element that holds it.
-    return Markup(str(get_plotlyjs()).replace("</script", "<\\/script"))  # noqa: S704
+    return Markup(str(get_plotlyjs()).replace("</script", "<\\/script"))
 
 
 def theme_style() -> str:
@@ -125,7 +125,7 @@ def embedded_json(value: object) -> Markup:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704
+    return Markup(text)
 
 
 def load_template() -> Template:

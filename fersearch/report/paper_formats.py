@@ -154,7 +154,10 @@ def paper_markdown(paper: Paper, *, figure: bool = False) -> str:
         )
     rows = [other_cells(other, paper) for other in paper.others]
     parts += ["## Figures of other papers", _table(OTHERS_HEADER, rows, last=True), OTHERS_NOTE]
-    parts.append("## To check under the paper's conditions")
+    parts += [
+        "## To check under the paper's conditions",
+        "DIR is the folder of FERPlus, FILE the teacher's pre-trained weights.",
+    ]
     parts.append(code_block("\n".join(paper.commands), "sh"))
     if paper.left_out:
         parts += ["## Left out", _bullets(paper.left_out)]

@@ -276,4 +276,7 @@ def _command(words: Sequence[str], board: Board | None, claims: Claims) -> str:
         if protocol.get(name) is not None
         for text in (f"--{name.replace('_', '-')}", str(protocol[name]))
     ]
+    # The paper's teacher is pre-trained; the weights are the user's to name.
+    if words[1] == "study" and (board is None or protocol.get("teacher_weights_sha256")):
+        options += ["--teacher-weights", "FILE"]
     return shlex.join([*words, *options])

@@ -3,6 +3,7 @@
 from fersearch.search.baselines import BUDGETS, BaselinePlan, run_baselines
 from fersearch.search.folder import StudyFolder
 from fersearch.search.grid import grid_cells, run_grid
+from fersearch.search.importance import parameter_importances
 from fersearch.search.objectives import RunPlan, StudyContext, distillation
 from fersearch.search.progress import Listener, StudyProgress, ignore_progress
 from fersearch.search.protocol import Protocol, make_protocol
@@ -34,6 +35,7 @@ __all__ = [
     "load_study",
     "make_protocol",
     "open_storage",
+    "parameter_importances",
     "run_baselines",
     "run_grid",
     "run_study",

@@ -1,0 +1,245 @@
+"""Reports from tracked runs alone: a leaderboard, and the source paper beside what was measured."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from fersearch.api.inputs import default_workspace
+from fersearch.api.setup import EXPERIMENT, load_plugins
+from fersearch.errors import FersearchError, InputError, suggestion
+from fersearch.evaluations import GRAD_CAM_FILE, GradCams, load_grad_cams
+from fersearch.files import write_json
+from fersearch.models.latency import Architecture, Latency, describe_host, measure_latencies
+from fersearch.records import to_plain
+from fersearch.report.board import Board, Leaderboard
+from fersearch.report.collect import Source, architectures, load_sources, make_leaderboard
+from fersearch.report.leaderboard import LEADERBOARD_FORMATS, write_leaderboard
+from fersearch.report.paper import Paper, paper_report
+from fersearch.report.paper_formats import write_paper
+from fersearch.track import read_studies
+
+__all__ = ["ReportResult", "leaderboard", "paper"]
+
+Tell = Callable[[str], None]
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult(Generic[Content]):
+    """A report that was written.
+
+    Attributes:
+        content: What was shown.
+        files: The files.
+        warnings: What was left out, and why; one sentence each.
+    """
+
+    content: Content
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def leaderboard(
+    *,
+    workspace: str | Path | None = None,
+    tracking_uri: str | None = None,
+    studies: Sequence[str] = (),
+    formats: Sequence[str] = LEADERBOARD_FORMATS,
+    out: str | Path | None = None,
+    name: str = "leaderboard",
+    latency: bool = True,
+    plugins: Sequence[str | Path] = (),
+    command: str = "",
+    tell: Tell = lambda text: None,
+) -> ReportResult[Leaderboard]:
+    """Write the leaderboard of all tracked studies and baselines.
+
+    Args:
+        workspace: Folder whose MLflow store is read; see :func:`fersearch.api.default_workspace`.
+        tracking_uri: MLflow tracking URI; the workspace's SQLite file when None.
+        studies: Names of the studies and baseline runs to show; all when empty.
+        formats: Some of ``html``, ``md``, ``csv``, ``json`` and ``tex``.
+        out: Folder to write to; ``reports/NAME`` in the workspace when None.
+        name: Name of the report.
+        latency: Whether latencies that were not measured on this machine yet are measured now.
+        plugins: Files that register models of the user's own.
+        command: What to show as the command that makes the report.
+        tell: Told what is being done.
+
+    Raises:
+        InputError: The store cannot be reached, holds no tested study, or an option is wrong.
+    """
+    with tempfile.TemporaryDirectory(prefix="fersearch-") as scratch:
+        home = default_workspace(workspace).resolve()
+        board, _, warnings = _collect(
+            home, tracking_uri, studies, latency, plugins, command, Path(scratch), tell
+        )
+    files = write_leaderboard(board, _target(home, out, name), formats)
+    return ReportResult(board, tuple(files), (*board.left_out, *warnings))
+
+
+def paper(
+    *,
+    workspace: str | Path | None = None,
+    tracking_uri: str | None = None,
+    studies: Sequence[str] = (),
+    formats: Sequence[str] = LEADERBOARD_FORMATS,
+    out: str | Path | None = None,
+    name: str = "paper",
+    plugins: Sequence[str | Path] = (),
+    command: str = "",
+    tell: Tell = lambda text: None,
+) -> ReportResult[Paper]:
+    """Write the source paper's tables and figure, claimed beside measured.
+
+    Args:
+        workspace: Folder whose MLflow store is read.
+        tracking_uri: MLflow tracking URI; the workspace's SQLite file when None.
+        studies: Names of the studies and baseline runs to use; all when empty.
+        formats: Some of ``html``, ``md``, ``csv``, ``json`` and ``tex``.
+        out: Folder to write to; ``reports/NAME`` in the workspace when None.
+        name: Name of the report.
+        plugins: Files that register models of the user's own.
+        command: What to show as the command that makes the report.
+        tell: Told what is being done.
+
+    Raises:
+        InputError: The store cannot be reached, holds no tested study, or an option is wrong.
+    """
+    with tempfile.TemporaryDirectory(prefix="fersearch-") as scratch:
+        home = default_workspace(workspace).resolve()
+        board, sources, warnings = _collect(
+            home, tracking_uri, studies, False, plugins, command, Path(scratch), tell
+        )
+        cams, classes, problems = figure_panels(board, sources)
+        content = paper_report(board, cams=cams, cam_classes=classes)
+        files = write_paper(content, _target(home, out, name), formats)
+    return ReportResult(content, tuple(files), (*board.left_out, *warnings, *problems))
+
+
+def _target(home: Path, out: str | Path | None, name: str) -> Path:
+    return home / "reports" / name if out is None else Path(out).expanduser().resolve()
+
+
+def _collect(
+    home: Path,
+    tracking_uri: str | None,
+    names: Sequence[str],
+    latency: bool,
+    plugins: Sequence[str | Path],
+    command: str,
+    scratch: Path,
+    tell: Tell,
+) -> tuple[Leaderboard, list[Source], list[str]]:
+    load_plugins(plugins)
+    tell("reading the tracked runs")
+    shown, tracked = read_studies(home, tracking_uri, experiment=EXPERIMENT, folder=scratch)
+    known = list(dict.fromkeys(study.name for study in tracked))
+    for wanted in names:
+        if wanted not in known:
+            raise InputError(
+                f"there is no study {wanted!r} in {shown}",
+                suggestion(wanted, known) or f"known: {', '.join(known)}",
+            )
+    sources, left_out = load_sources(tracked, names=names)
+    if not sources:
+        raise InputError(
+            f"no study in {shown} has test figures: {'; '.join(left_out)}",
+            "let one finish: fersearch study list shows how far they are",
+        )
+    latencies, warnings = _latencies(architectures(sources), home, latency, plugins, tell)
+    board = make_leaderboard(
+        sources, left_out=left_out, latencies=latencies, tracking=shown, command=command
+    )
+    return board, sources, warnings
+
+
+def _latencies(
+    wanted: Sequence[Architecture],
+    home: Path,
+    measure: bool,
+    plugins: Sequence[str | Path],
+    tell: Tell,
+) -> tuple[dict[str, Latency], list[str]]:
+    """Return the latencies of one session that covers all networks; measure them if allowed.
+
+    Figures of different sessions are never mixed: something else may have run meanwhile.
+    """
+    keys = {item.key for item in wanted}
+    folder = home / "cache" / "latency"
+    host = describe_host()
+    newest: dict[str, Latency] = {}
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = {key: Latency(**figures) for key, figures in content["latencies"].items()}
+        except (OSError, ValueError, TypeError, KeyError):
+            path.unlink(missing_ok=True)  # a cache: what cannot be read is measured again
+            continue
+        covered = keys <= {*found, *content["failures"]}
+        if covered and all(item.host == host for item in found.values()):
+            newest = found
+    if newest or not measure:
+        return newest, []
+    tell(f"measuring the latency of {len(wanted)} networks, in turn, in a process of their own")
+    try:
+        report = measure_latencies(wanted, plugins=plugins)
+    except FersearchError as error:
+        return {}, [f"the latencies could not be measured: {error}"]
+    sessions = [item.session for item in report.latencies.values()]
+    if sessions:
+        write_json(folder / f"{sessions[0]}.json", to_plain(report))
+    models = {item.key: item.model for item in wanted}
+    return dict(report.latencies), [
+        f"no latency of {models[key]}: {why}" for key, why in report.failures.items()
+    ]
+
+
+def figure_panels(
+    board: Leaderboard, sources: Sequence[Source]
+) -> tuple[dict[str, tuple[GradCams, str]], tuple[str, ...], list[str]]:
+    """Choose whose Grad-CAM maps Figure 6 shows, without looking at any answer.
+
+    From the largest leaderboard, the first by name of its distilled students, of its baselines in
+    the paper's order, and of its teachers.
+
+    Returns:
+        Maps and key by title, names of the classes, and what could not be read.
+    """
+    boards = [item for item in board.boards if item.kind == "leaderboard"]
+    if not boards:
+        return {}, (), []
+    chosen = boards[0]
+    panels: dict[str, tuple[GradCams, str]] = {}
+    problems = []
+    for study, key, title in _figure_rows(chosen):
+        source = next(item for item in sources if item.evaluation.name == study)
+        folder = source.study.evaluation
+        try:
+            assert folder is not None
+            cams = load_grad_cams(folder / GRAD_CAM_FILE)
+        except FersearchError as error:
+            problems.append(f"{study}: {error}")
+            continue
+        if key in cams.maps:
+            panels[title] = (cams, key)
+        else:
+            problems.append(f"{study}: no Grad-CAM maps of {title}: {cams.layers.get(key, 'none')}")
+    return panels, chosen.classes, problems
+
+
+def _figure_rows(board: Board) -> list[tuple[str, str, str]]:
+    """Return study, key in its evaluation and title of the rows that Figure 6 shows."""
+    order = {"resnet18": 0, "rcl_net": 1, "tfen": 2, "ecdnet": 3}
+    rows = sorted(board.rows, key=lambda row: (order.get(row.model, 9), row.key))
+    picked = []
+    for role in ("distilled", "baseline", "teacher"):
+        row = next((item for item in rows if item.role == role), None)
+        if row is not None:
+            picked.append((row.study, row.key.removeprefix(f"{row.study}/"), row.title))
+    return picked
