@@ -149,6 +149,7 @@
   // ---- figures ----------------------------------------------------------------------------
 
   const drawn = new Map(); // figure element -> its state
+  let printing = false; // paper is white, whatever the screen is
   let themes = null;
   let plotly = null;
 
@@ -189,18 +190,19 @@
     return small;
   }
 
-  async function draw(figure, forced = "") {
+  async function draw(figure) {
     const library = await loadPlotly();
     const state = drawn.get(figure);
     const plot = first(".plot", figure);
     themes ??= JSON.parse(first("#themes").textContent);
-    const colours = themes[forced || theme()];
+    const shown = printing ? "light" : theme();
+    const colours = themes[shown];
     const variant = state.variants[state.chosen];
     const config = { displayModeBar: false, responsive: true };
     const layout = narrowed(coloured(variant.layout, colours), plot.clientWidth);
     plot.style.height = `${variant.layout.height}px`;
     await library.react(plot, coloured(variant.data, colours), layout, config);
-    figure.dataset.drawn = forced || theme();
+    figure.dataset.drawn = shown;
   }
 
   function startFigure(figure) {
@@ -219,8 +221,8 @@
     await library.downloadImage(first(".plot", figure), { format: "svg", width, height, filename: figure.id });
   }
 
-  function redrawAll(forced = "") {
-    return Promise.all(Array.from(drawn.keys(), (figure) => draw(figure, forced)));
+  function redrawAll() {
+    return Promise.all(Array.from(drawn.keys(), draw));
   }
 
   function fillTable(figure) {
@@ -268,10 +270,14 @@
     }, { rootMargin: "300px 0px" });
     figures.forEach((figure) => observer.observe(figure));
     window.addEventListener("beforeprint", () => {
+      printing = true;
+      redrawAll();
       figures.forEach(startFigure);
-      redrawAll("light");
     });
-    window.addEventListener("afterprint", () => redrawAll());
+    window.addEventListener("afterprint", () => {
+      printing = false;
+      redrawAll();
+    });
   }
 
   startTheme();

@@ -41,11 +41,11 @@ __all__ = [
     "protocol_rows",
     "protocol_sentence",
     "ranks",
+    "read_words",
     "row_notes",
     "separation",
     "session_words",
     "standing",
-    "test_read_words",
     "training_words",
 ]
 
@@ -337,7 +337,7 @@ def gain_words(gain: Gain) -> GainWords:
     )
 
 
-def test_read_words(board: Board) -> list[tuple[str, str]]:
+def read_words(board: Board) -> list[tuple[str, str]]:
     """Return study and how often it opened the test split."""
     return [
         (study, "once" if reads == 1 else "never" if reads == 0 else f"{reads} times")

@@ -19,11 +19,11 @@ from fersearch.report.board_words import (
     protocol_rows,
     protocol_sentence,
     ranks,
+    read_words,
     row_notes,
     separation,
     session_words,
     standing,
-    test_read_words,
     training_words,
 )
 from fersearch.report.text import (
@@ -126,7 +126,7 @@ def board_parts(board: Board, place: int, boards: int) -> list[str]:
     ]
     parts.append(table(("setting", "value"), settings, left={"setting", "value"}))
     if board.test_reads:
-        reads = [f"{escape_markdown(study)}: {times}" for study, times in test_read_words(board)]
+        reads = [f"{escape_markdown(study)}: {times}" for study, times in read_words(board)]
         parts.append(f"The test split was opened: {'; '.join(reads)}.")
     return parts
 

@@ -22,11 +22,11 @@ from fersearch.report.board_words import (
     protocol_rows,
     protocol_sentence,
     ranks,
+    read_words,
     row_notes,
     separation,
     session_words,
     standing,
-    test_read_words,
     training_words,
 )
 from fersearch.report.figures import THEMES, Figure, board_figures
@@ -164,7 +164,7 @@ def board_view(board: Board, place: int, boards: int) -> dict[str, Any]:
         "gains": [gain_words(gain) for gain in board.gains],
         "figures": [figure_view(figure) for figure in board_figures(board)],
         "protocol": [*protocol_rows(board.protocol), ("protocol hash", board.protocol_hash)],
-        "reads": test_read_words(board),
+        "reads": read_words(board),
         "interval": board.rows[0].metrics.interval if board.rows else "",
     }
 

@@ -307,6 +307,6 @@ def test_grad_cam_maps_are_of_the_tested_networks(tracked):
     for maps in cams.maps.values():
         assert maps.shape == (len(cams.labels), 16, 16)
         assert np.isfinite(maps).all()
-        assert 0 <= maps.min()
+        assert maps.min() >= 0
         assert maps.max() <= 1
     assert len(set(cams.labels.tolist())) == len(cams.labels)

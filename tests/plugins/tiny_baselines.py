@@ -53,3 +53,12 @@ register_baseline(
         notes=("It is a test.",),
     )
 )
+
+
+@register_model
+def slow_rival(pretrained: bool = False, **options: object) -> nn.Module:
+    """Sleep at every step, so that a test has time to interrupt."""
+    return timm.create_model("tiny_slow", **options)
+
+
+register_baseline(Baseline(name="slow_rival", title="Slow rival", source="A test"))
