@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fersearch.stats import PairedGain, TestMetrics
+from fersearch.stats import PairedGain, RankComparison, TestMetrics
 
 __all__ = [
     "Board",
@@ -199,6 +199,8 @@ class Leaderboard:
     Attributes:
         boards: One a protocol, the largest first.
         left_out: Runs that could not be shown, each with the reason.
+        ranking: Mean ranks over several data sets of the models that all of them have; None
+            with one data set, or with fewer than two common models.
         created: UTC time, ISO 8601.
         version: Version of fersearch that made it.
         tracking: Where the runs were read from, without passwords.
@@ -207,6 +209,7 @@ class Leaderboard:
 
     boards: tuple[Board, ...]
     left_out: tuple[str, ...] = ()
+    ranking: RankComparison | None = None
     created: str = ""
     version: str = ""
     tracking: str = ""

@@ -25,7 +25,14 @@ from fersearch.report.board import (
 )
 from fersearch.report.claims import claimed_for
 from fersearch.search import parameter_importances
-from fersearch.stats import PairedGain, evaluate, holm, paired_gain
+from fersearch.stats import (
+    PairedGain,
+    RankComparison,
+    compare_ranks,
+    evaluate,
+    holm,
+    paired_gain,
+)
 from fersearch.track import TrackedRun, TrackedStudy
 
 __all__ = ["Source", "architectures", "load_sources", "make_leaderboard"]
@@ -119,11 +126,28 @@ def make_leaderboard(
     return Leaderboard(
         boards=tuple(boards),
         left_out=(*left_out, *problems),
+        ranking=compare_data_sets(boards),
         created=now,
         version=__version__,
         tracking=tracking,
         command=command,
     )
+
+
+def compare_data_sets(boards: Sequence[Board]) -> RankComparison | None:
+    """Compare mean ranks over data sets; of each data set its largest board counts."""
+    scores: dict[str, dict[str, float]] = {}
+    digests: set[str] = set()
+    for board in boards:
+        digest = str(board.protocol["data_sha256"])
+        if board.kind != "leaderboard" or digest in digests:
+            continue
+        digests.add(digest)
+        name = str(board.protocol["data"])
+        name = name if name not in scores else f"{name} ({board.protocol_hash})"
+        scores[name] = {row.title: row.metrics.accuracy for row in board.rows}
+    common = set.intersection(*(set(models) for models in scores.values())) if scores else set()
+    return compare_ranks(scores) if len(scores) > 1 and len(common) > 1 else None
 
 
 def same_test_split(group: Sequence[Source]) -> tuple[list[Source], list[str]]:

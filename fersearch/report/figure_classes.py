@@ -25,6 +25,10 @@ from fersearch.report.text import MISSING
 
 __all__ = ["confusion_figure", "recall_figure"]
 
+# Part of the colours' range at which black and white letters are equally easy to read, in both
+# themes.
+CHANGE_OF_INK = 0.7
+
 
 def recall_trace(rows: Sequence[BoardRow], classes: Sequence[str], *, faintest: int) -> Spec:
     """Return the cells, whose colours run from ``faintest`` to 100 percent."""
@@ -39,9 +43,6 @@ def recall_trace(rows: Sequence[BoardRow], classes: Sequence[str], *, faintest: 
         "xgap": 2,
         "ygap": 2,
         "hoverongaps": False,
-        "text": [["" if v is None else f"{100 * v:.0f}" for v in line] for line in recalls],
-        "texttemplate": "%{text}",
-        "textfont": {"size": 11},
         "customdata": [
             [
                 f"<b>{figure_text(row.title, 60)}</b><br>{figure_text(name)}: recall "
@@ -63,7 +64,16 @@ def recall_figure(board: Board) -> Figure:
     absent = [place for place, support in enumerate(supports) if not support]
     lowest = min((value for line in recalls for value in line if value is not None), default=0.0)
     faintest = min(20 * math.floor(5 * lowest), 80)
-    traces = [recall_trace(rows, classes, faintest=faintest)]
+    traces = [
+        recall_trace(rows, classes, faintest=faintest),
+        *cell_texts(
+            [
+                [None if v is None else (100 * v, f"{100 * v:.0f}") for v in line]
+                for line in recalls
+            ],
+            faintest=faintest,
+        ),
+    ]
     traces += dashes([(place, line) for line in range(len(rows)) for place in absent])
     labels = [
         f"{figure_text(name, 16)} ({support:,})"
@@ -100,6 +110,39 @@ def recall_figure(board: Board) -> Figure:
         caption=caption,
         variants=(Variant(label="", spec=spec, header=header, rows=table),),
     )
+
+
+def cell_texts(
+    cells: Sequence[Sequence[tuple[float, str] | None]], *, faintest: float = 0.0, size: int = 11
+) -> list[Spec]:
+    """Return what writes into the cells of a heat map, in ink that stands out from each.
+
+    Args:
+        cells: Percentage and text of each cell, row by row; None for an empty one.
+        faintest: Percentage at which the colours begin.
+        size: Size of the letters.
+    """
+    limit = faintest + CHANGE_OF_INK * (100 - faintest)
+    traces = []
+    for colour, strong in (("@onfaint", False), ("@onstrong", True)):
+        places = [
+            (column, line, cell[1])
+            for line, row in enumerate(cells)
+            for column, cell in enumerate(row)
+            if cell is not None and (cell[0] > limit) == strong
+        ]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "text",
+                "x": [column for column, _, _ in places],
+                "y": [line for _, line, _ in places],
+                "text": [text for _, _, text in places],
+                "textfont": {"size": size, "color": colour},
+                "hoverinfo": "skip",
+            }
+        )
+    return traces
 
 
 def dashes(places: Sequence[tuple[int, int]]) -> list[Spec]:
@@ -141,6 +184,15 @@ def confusion_variant(board: Board, rank: int, row: BoardRow) -> Variant:
     shares = counts / np.maximum(totals, 1)
     names = [figure_text(name, 14) for name in board.classes]
     size = range(len(names))
+    cells = [
+        [
+            (100 * shares[i, j], f"{100 * shares[i, j]:.0f}<br>{counts[i, j]:,}")
+            if totals[i, 0]
+            else None
+            for j in size
+        ]
+        for i in size
+    ]
     trace = {
         "type": "heatmap",
         "z": [[percent(shares[i, j]) if totals[i, 0] else None for j in size] for i in size],
@@ -151,12 +203,6 @@ def confusion_variant(board: Board, rank: int, row: BoardRow) -> Variant:
         "xgap": 2,
         "ygap": 2,
         "hoverongaps": False,
-        "text": [
-            [f"{100 * shares[i, j]:.0f}<br>{counts[i, j]:,}" if totals[i, 0] else "" for j in size]
-            for i in size
-        ],
-        "texttemplate": "%{text}",
-        "textfont": {"size": 10},
         "customdata": [
             [
                 f"true {names[i]}, predicted {names[j]}<br>{counts[i, j]:,} of {totals[i, 0]:,}"
@@ -171,7 +217,11 @@ def confusion_variant(board: Board, rank: int, row: BoardRow) -> Variant:
         "tickangle": 0,
     }
     spec = {
-        "data": [trace, *dashes([(j, i) for i in size if not totals[i, 0] for j in size])],
+        "data": [
+            trace,
+            *cell_texts(cells, size=10),
+            *dashes([(j, i) for i in size if not totals[i, 0] for j in size]),
+        ],
         "layout": layout(height=460, xaxis=class_axis(names, "predicted class"), yaxis=yaxis),
     }
     table = tuple((short(board.classes[i], 40), *(f"{counts[i, j]:,}" for j in size)) for i in size)

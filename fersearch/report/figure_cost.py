@@ -28,6 +28,12 @@ from fersearch.report.text import MISSING, format_interval
 
 __all__ = ["cost_figure", "pareto_front"]
 
+# Sizes in pixels, by which names are kept from lying on each other.
+LETTER_WIDTH = 6.4
+LINE_HEIGHT = 14.0
+GAP = 12.0
+PLOT_HEIGHT = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -101,18 +107,19 @@ def pareto_front(costs: Sequence[float | None], accuracies: Sequence[float]) -> 
     return front
 
 
-def front_label(row: BoardRow, place: float, *, inwards: bool = False) -> Spec:
+def front_label(row: BoardRow, place: float, *, length: int, inwards: bool) -> Spec:
     """Return the name of a row on the front, up and left of its mark, where no other row lies.
 
     Args:
         row: The row.
         place: Logarithm of its cost.
-        inwards: Write a shorter name up and right of the mark instead.
+        length: Where to cut the name.
+        inwards: Write it up and right of the mark instead.
     """
     return {
         "x": round(place, 5),
         "y": percent(row.metrics.accuracy),
-        "text": figure_text(row.title, 16 if inwards else 30),
+        "text": figure_text(row.title, length),
         "showarrow": False,
         "xanchor": "left" if inwards else "right",
         "yanchor": "bottom",
@@ -120,6 +127,42 @@ def front_label(row: BoardRow, place: float, *, inwards: bool = False) -> Spec:
         "yshift": 3,
         "font": {"size": 11, "color": "@ink", "shadow": "@halo"},
     }
+
+
+def labels(
+    board: Board,
+    labelled: Sequence[tuple[BoardRow, float]],
+    *,
+    ends: tuple[float, float],
+    narrow: bool = False,
+) -> list[Spec]:
+    """Return the names of the rows on the front, the most accurate first, as far as there is room.
+
+    Args:
+        board: The board.
+        labelled: Rows with the logarithm of their cost.
+        ends: Logarithms at the ends of the axis.
+        narrow: Whether it is for a narrow screen.
+    """
+    width, length = (270, 16) if narrow else (1100, 30)
+    accuracies = [end for row in board.rows for end in row.metrics.accuracy_ci95]
+    tall = max(accuracies) - min(accuracies) or 1.0
+    taken: list[tuple[float, float, float]] = []
+    found = []
+    for row, place in reversed(labelled):
+        inwards = narrow and place < sum(ends) / 2
+        across = width * (place - ends[0]) / (ends[1] - ends[0])
+        size = LETTER_WIDTH * len(short(row.title, length))
+        left = across if inwards else across - size
+        up = PLOT_HEIGHT * row.metrics.accuracy / tall
+        free = all(
+            left > end + GAP or left + size + GAP < start or abs(up - other) > LINE_HEIGHT
+            for start, end, other in taken
+        )
+        if free:
+            taken.append((left, left + size, up))
+            found.append(front_label(row, place, length=length, inwards=inwards))
+    return found
 
 
 def cost_traces(rows: Sequence[BoardRow], cost: Cost, *, front: Sequence[int]) -> list[Spec]:
@@ -188,13 +231,8 @@ def cost_variant(board: Board, cost: Cost) -> Variant:
             xaxis=xaxis,
             yaxis=axis("accuracy (%)"),
             showlegend=True,
-            annotations=[front_label(row, place) for row, place in labelled],
-            meta={
-                "narrow_annotations": [
-                    front_label(row, place, inwards=place < low + 0.5 * (high - low))
-                    for row, place in labelled
-                ]
-            },
+            annotations=labels(board, labelled, ends=(low, high)),
+            meta={"narrow_annotations": labels(board, labelled, ends=(low, high), narrow=True)},
         ),
     }
     header = ("model", "role", cost.title, "accuracy", "95 % interval", "on the front")
@@ -208,7 +246,8 @@ def cost_figure(board: Board) -> Figure | None:
         return None
     caption = (
         "Mean test accuracy with its 95 % interval. Dotted: the Pareto front by mean accuracy; no "
-        "model costs less and is more accurate than one on it. Neighbours whose intervals overlap "
+        "model costs less and is more accurate than one on it; its models are named where there is "
+        "room. Neighbours whose intervals overlap "
         "may change places with other seeds or images."
     )
     sessions = latency_sessions(board)

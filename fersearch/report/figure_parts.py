@@ -57,6 +57,8 @@ THEMES: Mapping[str, Mapping[str, Any]] = {
         "@purple": "#b55a90",
         "@yellow": "#a89a00",
         "@sequence": [[0, "#f3f7fb"], [0.35, "#b3d3ea"], [0.7, "#2c7fb8"], [1, "#004a78"]],
+        "@onfaint": "#14202b",
+        "@onstrong": "#ffffff",
     },
     "dark": {
         "@ink": "#e6ebf1",
@@ -73,6 +75,8 @@ THEMES: Mapping[str, Mapping[str, Any]] = {
         "@purple": "#dd8fbb",
         "@yellow": "#f0e442",
         "@sequence": [[0, "#1d252e"], [0.35, "#1f4a68"], [0.7, "#2f7aad"], [1, "#b5e0fa"]],
+        "@onfaint": "#ffffff",
+        "@onstrong": "#0b1218",
     },
 }
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
