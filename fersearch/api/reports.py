@@ -16,11 +16,16 @@ from fersearch.evaluations import GRAD_CAM_FILE, GradCams, load_grad_cams
 from fersearch.files import write_json
 from fersearch.models.latency import Architecture, Latency, describe_host, measure_latencies
 from fersearch.records import to_plain
-from fersearch.report.board import Board, Leaderboard
-from fersearch.report.collect import Source, architectures, load_sources, make_leaderboard
-from fersearch.report.leaderboard import LEADERBOARD_FORMATS, write_leaderboard
-from fersearch.report.paper import Paper, paper_report
-from fersearch.report.paper_formats import write_paper
+from fersearch.report.leaderboard.board import Board, Leaderboard
+from fersearch.report.leaderboard.collect import (
+    Source,
+    architectures,
+    load_sources,
+    make_leaderboard,
+)
+from fersearch.report.leaderboard.write import LEADERBOARD_FORMATS, write_leaderboard
+from fersearch.report.paper.build import Paper, paper_report
+from fersearch.report.paper.formats import write_paper
 from fersearch.track import read_studies
 
 __all__ = ["ReportResult", "leaderboard", "paper"]

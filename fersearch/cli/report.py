@@ -64,8 +64,8 @@ def write_leaderboard(latency: bool, **given: Any) -> None:
     with Display(quiet=given.pop("quiet") or as_json) as display:
         display.line("starting")
         from fersearch.api.reports import leaderboard
-        from fersearch.report.formats import leaderboard_json
-        from fersearch.report.leaderboard_text import leaderboard_text
+        from fersearch.report.leaderboard.formats import leaderboard_json
+        from fersearch.report.leaderboard.text import leaderboard_text
 
         result = leaderboard(latency=latency, tell=display.line, **given)
     _warn(result.warnings)
@@ -86,8 +86,8 @@ def write_paper(**given: Any) -> None:
     with Display(quiet=given.pop("quiet") or as_json) as display:
         display.line("starting")
         from fersearch.api.reports import paper
-        from fersearch.report.paper_formats import paper_json
-        from fersearch.report.paper_text import paper_text
+        from fersearch.report.paper.formats import paper_json
+        from fersearch.report.paper.text import paper_text
 
         result = paper(tell=display.line, **given)
     _warn(result.warnings)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fersearch.report.board import (
+from fersearch.report.leaderboard.board import (
     Board,
     BoardRow,
     Gain,

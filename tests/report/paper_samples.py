@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fersearch.evaluations import GradCams
-from fersearch.report.board import Board, BoardRow, Leaderboard
-from fersearch.report.claims import load_claims
+from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
+from fersearch.report.paper.claims import load_claims
 from fersearch.stats import evaluate
 
 CLASSES = (

@@ -8,9 +8,9 @@ import pytest
 
 from fersearch.errors import InputError
 from fersearch.models import create, macs
-from fersearch.report.audit import CHECKS, audit
-from fersearch.report.audit_counts import accuracy_bound, layer_outputs, parameters
-from fersearch.report.claims import load_claims
+from fersearch.report.paper.audit import CHECKS, audit
+from fersearch.report.paper.audit_counts import accuracy_bound, layer_outputs, parameters
+from fersearch.report.paper.claims import load_claims
 
 STATUS = {"contradiction", "impossible", "missing", "mislabelled"}
 

@@ -17,7 +17,7 @@ from board_samples import (
     small_leaderboard,
 )
 
-from fersearch.report.leaderboard import write_leaderboard
+from fersearch.report.leaderboard.write import write_leaderboard
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 

@@ -6,7 +6,7 @@ import pytest
 
 from fersearch.errors import InputError
 from fersearch.plugins import shipped
-from fersearch.report.claims import claimed_for, load_claims, parse_claims
+from fersearch.report.paper.claims import claimed_for, load_claims, parse_claims
 
 TEXT = shipped("reports", "claims.toml").read_text(encoding="utf-8")
 

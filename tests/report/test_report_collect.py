@@ -15,7 +15,7 @@ from fersearch.evaluations import (
     save_evaluation,
     save_grad_cams,
 )
-from fersearch.report.collect import Source, load_sources, make_leaderboard
+from fersearch.report.leaderboard.collect import Source, load_sources, make_leaderboard
 from fersearch.stats import holm, paired_gain
 from fersearch.track import TrackedRun, TrackedStudy
 

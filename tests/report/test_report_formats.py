@@ -22,17 +22,17 @@ from board_samples import (
 )
 
 from fersearch.errors import InputError
-from fersearch.report.board_words import ranks, separation, standing
-from fersearch.report.formats import (
+from fersearch.report.leaderboard.formats import (
     leaderboard_csv,
     leaderboard_json,
     leaderboard_latex,
     leaderboard_markdown,
     safe_cell,
 )
-from fersearch.report.latex import COLUMNS, escape_latex
-from fersearch.report.leaderboard import LEADERBOARD_FORMATS, write_leaderboard
-from fersearch.report.sessions import latency_sessions
+from fersearch.report.leaderboard.latex import COLUMNS, escape_latex
+from fersearch.report.leaderboard.sessions import latency_sessions
+from fersearch.report.leaderboard.words import ranks, separation, standing
+from fersearch.report.leaderboard.write import LEADERBOARD_FORMATS, write_leaderboard
 
 ROW_KEYS = {
     "model",

@@ -23,9 +23,9 @@ from board_samples import (
 )
 
 from fersearch.plugins import shipped
-from fersearch.report.figures import THEMES, board_figures, pareto_front, themed
-from fersearch.report.page import embedded_json, leaderboard_html
-from fersearch.report.page_columns import accuracy_scale, columns_of
+from fersearch.report.figures.board import THEMES, board_figures, pareto_front, themed
+from fersearch.report.leaderboard.columns import accuracy_scale, columns_of
+from fersearch.report.leaderboard.page import embedded_json, leaderboard_html
 
 
 class Page(HTMLParser):

@@ -29,14 +29,18 @@ from PIL import Image
 from sklearn.metrics import precision_score
 
 from fersearch.errors import InputError
-from fersearch.report.audit import audit
-from fersearch.report.board import Leaderboard
-from fersearch.report.claims import load_claims
-from fersearch.report.grad_cam_figure import cam_panels, draw_grad_cam_figure, grad_cam_caption
-from fersearch.report.paper import paper_report
-from fersearch.report.paper_formats import CSV_COLUMNS, write_paper
-from fersearch.report.paper_tables import choose_board, find_row
-from fersearch.report.paper_verdicts import (
+from fersearch.report.leaderboard.board import Leaderboard
+from fersearch.report.paper.audit import audit
+from fersearch.report.paper.build import paper_report
+from fersearch.report.paper.claims import load_claims
+from fersearch.report.paper.formats import CSV_COLUMNS, write_paper
+from fersearch.report.paper.grad_cam_figure import (
+    cam_panels,
+    draw_grad_cam_figure,
+    grad_cam_caption,
+)
+from fersearch.report.paper.tables import choose_board, find_row
+from fersearch.report.paper.verdicts import (
     VERDICTS,
     Measured,
     differing_conditions,

@@ -1,0 +1,337 @@
+"""From tracked studies to boards: what may be compared stands together, tested and corrected."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fersearch.environment import installed_version
+from fersearch.errors import FersearchError
+from fersearch.evaluations import Evaluation, TestedRow, load_evaluation
+from fersearch.models.latency import Architecture, Latency
+from fersearch.report.leaderboard.board import (
+    Board,
+    BoardRow,
+    Gain,
+    LatencyFigures,
+    Leaderboard,
+    SearchHistory,
+    SearchTrial,
+)
+from fersearch.report.paper.claims import claimed_for
+from fersearch.search import parameter_importances
+from fersearch.stats import (
+    PairedGain,
+    RankComparison,
+    compare_ranks,
+    evaluate,
+    holm,
+    paired_gain,
+)
+from fersearch.track import TrackedRun, TrackedStudy
+
+__all__ = ["Source", "architectures", "load_sources", "make_leaderboard"]
+
+LATENCY_FIELDS = tuple(item.name for item in dataclasses.fields(LatencyFigures))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One tracked study with its evaluation."""
+
+    study: TrackedStudy
+    evaluation: Evaluation
+
+
+def load_sources(
+    studies: Sequence[TrackedStudy], *, names: Sequence[str] = ()
+) -> tuple[list[Source], list[str]]:
+    """Read the evaluations of studies.
+
+    Args:
+        studies: The studies.
+        names: Names of those that are wanted; all when empty.
+
+    Returns:
+        Those that have one, and for each other one a sentence that says why not.
+    """
+    sources, left_out = [], []
+    for study in studies:
+        if names and study.name not in names:
+            continue
+        if study.evaluation is None:
+            left_out.append(f"{study.name}: {study.problem}")
+            continue
+        try:
+            sources.append(Source(study, load_evaluation(study.evaluation)))
+        except FersearchError as error:
+            left_out.append(f"{study.name}: {error}")
+    return sources, left_out
+
+
+def architecture(evaluation: Evaluation, row: TestedRow) -> Architecture:
+    """Return the network of a row without its weights."""
+    return Architecture(
+        model=row.model,
+        options=dict(row.model_options),
+        num_classes=len(evaluation.classes),
+        image_size=int(evaluation.protocol["image_size"]),
+    )
+
+
+def architectures(sources: Sequence[Source]) -> list[Architecture]:
+    """Return the different architectures of all rows."""
+    every = [
+        architecture(source.evaluation, row) for source in sources for row in source.evaluation.rows
+    ]
+    return list({item.key: item for item in every}.values())
+
+
+def make_leaderboard(
+    sources: Sequence[Source],
+    *,
+    left_out: Sequence[str] = (),
+    latencies: Mapping[str, Latency] | None = None,
+    tracking: str = "",
+    command: str = "",
+) -> Leaderboard:
+    """Return one board a protocol, the one with most rows first, grids last.
+
+    Args:
+        sources: Tracked studies with their evaluations.
+        left_out: What could not be read, a sentence each.
+        latencies: Measured latencies by the key of the architecture.
+        tracking: Where the studies were read from.
+        command: The command that makes this report.
+    """
+    groups: dict[tuple[str, ...], list[Source]] = {}
+    for source in sources:
+        found = source.evaluation
+        grid = found.kind == "ablation"
+        # A grid is a table of its own: its cells are no entries of a competition.
+        key = ("ablation", found.name, found.study_hash) if grid else ("", found.protocol_hash)
+        groups.setdefault(key, []).append(source)
+    boards, problems = [], []
+    for group in groups.values():
+        usable, reasons = same_test_split(group)
+        problems += reasons
+        boards.append(make_board(usable, latencies or {}))
+    boards.sort(key=lambda board: (board.kind == "ablation", -len(board.rows), board.protocol_hash))
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Leaderboard(
+        boards=tuple(boards),
+        left_out=(*left_out, *problems),
+        ranking=compare_data_sets(boards),
+        created=now,
+        version=installed_version("fersearch") or "",
+        tracking=tracking,
+        command=command,
+    )
+
+
+def compare_data_sets(boards: Sequence[Board]) -> RankComparison | None:
+    """Compare mean ranks over data sets; of each data set its largest board counts."""
+    scores: dict[str, dict[str, float]] = {}
+    digests: set[str] = set()
+    for board in boards:
+        digest = str(board.protocol["data_sha256"])
+        if board.kind != "leaderboard" or digest in digests:
+            continue
+        digests.add(digest)
+        name = str(board.protocol["data"])
+        name = name if name not in scores else f"{name} ({board.protocol_hash})"
+        scores[name] = {row.title: row.metrics.accuracy for row in board.rows}
+    common = set.intersection(*(set(models) for models in scores.values())) if scores else set()
+    return compare_ranks(scores) if len(scores) > 1 and len(common) > 1 else None
+
+
+def same_test_split(group: Sequence[Source]) -> tuple[list[Source], list[str]]:
+    """Keep the sources with the newest one's test labels; say why others are left out."""
+    labels = group[-1].evaluation.labels
+    usable = [item for item in group if np.array_equal(item.evaluation.labels, labels)]
+    return usable, [
+        f"{item.study.name}: its protocol hash is that of {group[-1].study.name}, but its test "
+        "labels differ"
+        for item in group
+        if item not in usable
+    ]
+
+
+def make_board(sources: Sequence[Source], latencies: Mapping[str, Latency]) -> Board:
+    """Return the board of studies that share a protocol; needs at least one."""
+    newest = sources[-1].evaluation
+    rows = [
+        make_row(source, row, latencies) for source in sources for row in source.evaluation.rows
+    ]
+    rows = distinct_titles(rows)
+    rows.sort(key=lambda row: (-row.metrics.accuracy, row.title, row.key))
+    return Board(
+        kind="ablation" if newest.kind == "ablation" else "leaderboard",
+        protocol=newest.protocol,
+        protocol_hash=newest.protocol_hash,
+        classes=newest.classes,
+        labels=newest.labels,
+        rows=tuple(against_first(rows, newest)),
+        gains=tuple(gain for source in sources for gain in gains_of(source.evaluation)),
+        searches=tuple(history for source in sources for history in histories(source)),
+        test_reads={source.study.name: source.evaluation.test_reads for source in sources},
+    )
+
+
+def make_row(source: Source, row: TestedRow, latencies: Mapping[str, Latency]) -> BoardRow:
+    """Return a tested model as a row, not yet compared with any other."""
+    evaluation = source.evaluation
+    logits = evaluation.logits[row.key]
+    latency = latencies.get(architecture(evaluation, row).key)
+    ids = {run.name: run.run_id for run in source.study.runs}
+    kind = str(evaluation.protocol.get("data_kind", ""))
+    return BoardRow(
+        key=f"{evaluation.name}/{row.key}",
+        model=row.model,
+        title=row.title or row.model,
+        role=row.role,
+        seeds=row.seeds,
+        settings=row.settings,
+        metrics=evaluate(logits, evaluation.labels, evaluation.classes, seeds=row.seeds),
+        logits=logits,
+        params=row.params,
+        training_params=row.training_params,
+        macs=row.macs,
+        macs_not_counted=row.macs_not_counted,
+        file_mb=row.file_mb,
+        latency=None
+        if latency is None
+        else LatencyFigures(**{name: getattr(latency, name) for name in LATENCY_FIELDS}),
+        claimed=claimed_for(row.model, row.role, kind),
+        run_ids=tuple(ids[name] for name in row.runs if name in ids),
+        study=evaluation.name,
+        command=evaluation.command,
+        source=row.source,
+        notes=row.notes,
+        train_seconds=row.train_seconds,
+    )
+
+
+def distinct_titles(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """Add the study's name to titles that occur twice."""
+    titles = [row.title for row in rows]
+    return [
+        dataclasses.replace(row, title=f"{row.title} ({row.study})")
+        if titles.count(row.title) > 1
+        else row
+        for row in rows
+    ]
+
+
+def against_first(rows: Sequence[BoardRow], evaluation: Evaluation) -> list[BoardRow]:
+    """Compare every row with the first on the same images, and correct for their number (Holm)."""
+    if not rows:
+        return []
+    gains = [paired_rows(row, rows[0], evaluation) for row in rows[1:]]
+    adjusted = iter(holm([gain.p_value for gain in gains if gain is not None]))
+    return [
+        rows[0],
+        *(
+            dataclasses.replace(
+                row,
+                versus_first=gain,
+                p_value_vs_first=None if gain is None else next(adjusted),
+            )
+            for row, gain in zip(rows[1:], gains, strict=True)
+        ),
+    ]
+
+
+def paired_rows(row: BoardRow, other: BoardRow, evaluation: Evaluation) -> PairedGain | None:
+    """Return ``row`` minus ``other``, over the seeds that both have.
+
+    A model with a single seed (a teacher) stands against every seed of the other one as the
+    network that it is; that its own seed could have been another is not covered, and said.
+    """
+    first, second = row.logits, other.logits
+    note = ""
+    if 1 in {len(row.seeds), len(other.seeds)} and row.seeds != other.seeds:
+        single = row if len(row.seeds) == 1 else other
+        seeds = max(len(row.seeds), len(other.seeds))
+        first, second = (
+            np.broadcast_to(item, (seeds, *item.shape[1:])) if len(item) == 1 else item
+            for item in (first, second)
+        )
+        note = f"; {single.title} as the one network it is, other seeds of it not covered"
+    else:
+        common = [seed for seed in row.seeds if seed in other.seeds]
+        if not common:
+            return None
+        first = first[[row.seeds.index(seed) for seed in common]]
+        second = second[[other.seeds.index(seed) for seed in common]]
+    gain = paired_gain(first, second, evaluation.labels)
+    return dataclasses.replace(gain, test=gain.test + note)
+
+
+def gains_of(evaluation: Evaluation) -> list[Gain]:
+    """Return the comparisons that a study was made for."""
+    rows = {row.key: row for row in evaluation.rows}
+    return [
+        Gain(
+            study=evaluation.name,
+            first=rows[first].title,
+            second=rows[second].title,
+            gain=paired_gain(
+                evaluation.logits[first], evaluation.logits[second], evaluation.labels
+            ),
+        )
+        for first, second in evaluation.pairs
+        if first in rows and second in rows
+    ]
+
+
+def histories(source: Source) -> list[SearchHistory]:
+    """Return the searches of a study: one, or one a tuned baseline."""
+    trials: dict[str, list[TrackedRun]] = {}
+    for run in source.study.runs:
+        if run.role == "trial":
+            trials.setdefault(run.model, []).append(run)
+    protocol = source.evaluation.protocol
+    name = source.evaluation.name
+    several = source.evaluation.kind == "baselines"
+    return [
+        make_history(f"{name}: {model}" if several else name, runs, protocol)
+        for model, runs in trials.items()
+    ]
+
+
+def make_history(
+    name: str, runs: Sequence[TrackedRun], protocol: Mapping[str, Any]
+) -> SearchHistory:
+    """Return the trials of one search by number, and how much each parameter mattered."""
+    metric = str(protocol.get("metric", "accuracy"))
+    trials = sorted(
+        (
+            SearchTrial(
+                number=int(run.name.rpartition("-")[2]),
+                state=run.state,
+                value=run.metrics.get(f"val_{metric}"),
+                params=run.params,
+            )
+            for run in runs
+        ),
+        key=lambda trial: trial.number,
+    )
+    complete = [
+        (trial.params, trial.value)
+        for trial in trials
+        if trial.state == "complete" and trial.value is not None
+    ]
+    shares, note = parameter_importances(complete, protocol.get("space", {}))
+    return SearchHistory(
+        study=name,
+        metric=metric,
+        trials=tuple(trials),
+        importances=shares,
+        importance_note=note,
+    )
