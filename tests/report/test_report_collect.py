@@ -230,3 +230,27 @@ def test_grad_cam_maps_survive_the_disk(tmp_path):
     (tmp_path / "cams.npz").write_bytes(b"x")
     with pytest.raises(FersearchError, match="no readable Grad-CAM"):
         load_grad_cams(tmp_path / "cams.npz")
+
+
+def test_every_format_shows_the_ranks_over_several_data_sets(study, tmp_path):
+    import json
+
+    from fersearch.report.leaderboard.text import leaderboard_text
+    from fersearch.report.leaderboard.write import write_leaderboard
+
+    rows = [
+        (row("teacher", "teacher", (0,)), logits(3.0, 1, 11)),
+        (row("distilled", "distilled", (1, 2, 3)), logits(2.0, 3, 12)),
+    ]
+    protocol = {**study.evaluation.protocol, "data": "more <b>", "data_sha256": "d2"}
+    for item in (study, second := source("second", rows, protocol=protocol, protocol_hash="p2")):
+        item.evaluation.protocol.update({"epochs": 1, "seeds": 3, "n_train": 9, "n_test": 120})
+    board = make_leaderboard([study, second])
+    write_leaderboard(board, tmp_path, ("html", "md", "json"))
+    page = (tmp_path / "leaderboard.html").read_text()
+    assert "Over several data sets" in page
+    assert "more &lt;b&gt;" in page
+    assert "| teacher | 1.00 |" in (tmp_path / "leaderboard.md").read_text()
+    ranking = json.loads((tmp_path / "leaderboard.json").read_text())["ranking"]
+    assert ranking["mean_ranks"] == [1.0, 2.0]
+    assert "mean rank" in leaderboard_text(board)

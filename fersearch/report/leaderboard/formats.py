@@ -13,6 +13,7 @@ from fersearch.records import to_plain
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
 from fersearch.report.leaderboard.latex import leaderboard_latex
 from fersearch.report.leaderboard.markdown import leaderboard_markdown
+from fersearch.report.leaderboard.ranking import ranking_json
 from fersearch.report.leaderboard.words import ranks
 
 __all__ = [
@@ -38,6 +39,7 @@ def leaderboard_json(leaderboard: Leaderboard) -> dict[str, Any]:
         "protocol": first.get("protocol", {}),
         "rows": first.get("rows", []),
         "tables": tables,
+        "ranking": ranking_json(leaderboard.ranking),
         "left_out": list(leaderboard.left_out),
         "created": leaderboard.created,
         "version": leaderboard.version,

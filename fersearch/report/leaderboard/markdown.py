@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
+from fersearch.report.leaderboard.ranking import ranking_rows, ranking_sentences
 from fersearch.report.leaderboard.words import (
     COLUMN_NOTES,
     METHODS,
@@ -66,6 +67,11 @@ def leaderboard_markdown(leaderboard: Leaderboard) -> str:
     boards = leaderboard.boards
     for place, board in enumerate(boards, start=1):
         parts += board_parts(board, place, len(boards))
+    if leaderboard.ranking is not None:
+        parts.append("## Over several data sets")
+        rows = [tuple(map(escape_markdown, row)) for row in ranking_rows(leaderboard.ranking)]
+        parts.append(table(("model", "mean rank"), rows))
+        parts += map(escape_markdown, ranking_sentences(leaderboard.ranking))
     if boards:
         parts.append("## How the figures were made")
         parts.append(

@@ -11,6 +11,7 @@ from fersearch.plugins import shipped
 from fersearch.report.figures.board import THEMES, Figure, board_figures
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
 from fersearch.report.leaderboard.columns import Column, Scale, accuracy_scale, columns_of
+from fersearch.report.leaderboard.ranking import ranking_rows, ranking_sentences
 from fersearch.report.leaderboard.sessions import latency_sessions
 from fersearch.report.leaderboard.words import (
     COLUMN_NOTES,
@@ -63,6 +64,8 @@ def leaderboard_html(leaderboard: Leaderboard) -> str:
         boards=[
             board_view(board, place, len(boards)) for place, board in enumerate(boards, start=1)
         ],
+        ranking=() if leaderboard.ranking is None else ranking_rows(leaderboard.ranking),
+        ranking_words=() if leaderboard.ranking is None else ranking_sentences(leaderboard.ranking),
         methods=METHODS,
         left_out=leaderboard.left_out,
         created=leaderboard.created,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fersearch.report.leaderboard.board import Board, Leaderboard
+from fersearch.report.leaderboard.ranking import ranking_rows, ranking_sentences
 from fersearch.report.text import (
     MISSING,
     format_interval,
@@ -25,6 +26,10 @@ def leaderboard_text(leaderboard: Leaderboard) -> str:
     parts = [_board_text(board) for board in leaderboard.boards]
     if len(leaderboard.boards) > 1:
         parts.append("Tables of different protocols are not compared with one another.")
+    if leaderboard.ranking is not None:
+        rows = ranking_rows(leaderboard.ranking)
+        words = ranking_sentences(leaderboard.ranking)
+        parts.append("\n".join([plain_table(("model", "mean rank"), rows), *words]))
     return "\n\n".join(parts)
 
 
