@@ -34,6 +34,7 @@ def parameter_importances(
     names = [name for name in trials[0][0] if all(name in params for params, _ in trials)]
     ranges = {name: _range(name, [params[name] for params, _ in trials], space) for name in names}
     ranges = {name: item for name, item in ranges.items() if not item.single()}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study it makes
     study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage())
     study.add_trials(
         [

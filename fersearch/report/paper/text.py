@@ -20,7 +20,10 @@ HEADER = ("row", "figure", "claimed", "measured", "95 % interval", "difference",
 def paper_text(paper: Paper) -> str:
     """Return the four tables, the audit's statements and how often each verdict was given."""
     parts = [_table_text(table) for table in paper.tables]
-    audit = [f"{number}. {item.statement}" for number, item in enumerate(paper.audit, start=1)]
+    audit = [
+        f"{number}. {item.statement} {item.finding}"
+        for number, item in enumerate(paper.audit, start=1)
+    ]
     parts.append("\n".join(["What is wrong with the claims by themselves:", *audit]))
     counts = ", ".join(f"{count} {name}" for name, count in paper.verdicts.items())
     parts.append(f"Verdicts: {counts}. The reasons stand in the report.")
