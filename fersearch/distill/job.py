@@ -53,6 +53,8 @@ class TrainJob:
             that the baseline's loss asked for; empty for none.
         baseline: Name of the baseline whose training loss is used; empty for plain cross entropy
             (or the distillation loss).
+        baseline_sha256: Digest of the user's file that registered it; empty for a shipped one,
+            which changes with the package.
     """
 
     data_sha256: str
@@ -68,8 +70,11 @@ class TrainJob:
     loss: LossSettings | None = None
     teacher: str = ""
     baseline: str = ""
+    baseline_sha256: str = ""
 
     def digest(self) -> str:
         """Return the name of this job's content: the path of a weights file is not part of it."""
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "weights"}
+        if not self.baseline_sha256:
+            del plain["baseline_sha256"]
         return digest({"version": JOB_VERSION, **plain})

@@ -24,7 +24,7 @@ from fersearch.distill.precision import autocast, trains_in_bfloat16, uses_bfloa
 from fersearch.distill.recipe import Schedule, count_steps, make_optimizer
 from fersearch.distill.soft_labels import TeacherSignal
 from fersearch.errors import FersearchError
-from fersearch.models import Batch, TrainingData, create, load_weights
+from fersearch.models import Batch, TrainingData, TrainingLoss, create, load_weights
 from fersearch.records import EpochRecord
 from fersearch.seeds import derive_seed
 
@@ -119,8 +119,7 @@ class _Run:
         self.bfloat16 = trains_in_bfloat16(
             self.model, execution, image_size=job.preprocessing.image_size
         )
-        self.loss = make_loss(job, teacher).to(device)
-        self.prepare_loss(dataset.info.classes, companion)
+        self.loss = self.prepared_loss(dataset.info.classes, teacher, companion)
         self.parameters = [*self.model.parameters(), *self.loss.parameters()]
         self.optimizer = make_optimizer(self.parameters, job.recipe)
         self.steps = count_steps(len(self.train_views), job.recipe.batch_size)
@@ -130,8 +129,13 @@ class _Run:
         self.best_metric = -math.inf
         self.best_weights: dict[str, Tensor] = {}
 
-    def prepare_loss(self, classes: tuple[str, ...], companion: nn.Module | None) -> None:
-        """Let the loss look at the training split; its new parts get seeded weights."""
+    def prepared_loss(
+        self,
+        classes: tuple[str, ...],
+        teacher: TeacherSignal | None,
+        companion: nn.Module | None,
+    ) -> TrainingLoss:
+        """Make the loss and let it look at the training split; its parts get seeded weights."""
         job, device = self.job, torch.device(self.execution.device)
 
         def channels(values: tuple[float, ...]) -> Tensor:
@@ -154,9 +158,10 @@ class _Run:
         )
         self.model.eval()
         torch.manual_seed(derive_seed(job.seed, "loss"))
+        loss = make_loss(job, teacher).to(device)
         with torch.no_grad():
-            self.loss.prepare(self.model, data, companion=companion)
-        self.loss.to(device)
+            loss.prepare(self.model, data, companion=companion)
+        return loss.to(device)
 
     def checkpoint(self) -> dict[str, Any]:
         return {

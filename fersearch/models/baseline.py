@@ -7,8 +7,12 @@ budget are the same for every row of a table.
 
 from __future__ import annotations
 
+import hashlib
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -144,6 +148,8 @@ class Baseline:
         companion: timm name of a network that is trained first, with plain cross entropy on the
             same data and recipe, and handed to the loss; empty for none.
         notes: What a table must say about it: deviations from its source.
+        file_sha256: Digest of the user's file that registers it, so that a changed file is
+            trained again; empty for those that ship. Filled in by :func:`register_baseline`.
     """
 
     name: str
@@ -152,7 +158,10 @@ class Baseline:
     loss: Callable[[float], TrainingLoss] = CrossEntropy
     companion: str = ""
     notes: tuple[str, ...] = ()
+    file_sha256: str = field(default="", init=False)
 
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}"
 
 _REGISTRY: dict[str, Baseline] = {}
 
@@ -161,8 +170,25 @@ def register_baseline(baseline: Baseline) -> Baseline:
     """Make a baseline known under its name, and return it.
 
     Its network must be registered with timm (``timm.models.register_model``) in the same file. A
-    later registration of a name replaces the earlier one.
+    file that was changed may register its names again.
+
+    Raises:
+        InputError: The name is a shipped baseline's, or not one that a folder may have.
     """
+    if not re.fullmatch(NAME, baseline.name):
+        raise InputError(
+            f"a baseline cannot be called {baseline.name!r}",
+            "use letters, digits, dashes and underscores, as in the name of its timm model",
+        )
+    file = Path(sys._getframe(1).f_globals.get("__file__", ""))
+    if file.parent.resolve() != shipped("baselines", "resnet18.py").parent.resolve():
+        if baseline.name in list_shipped("baselines", ".py"):
+            raise InputError(
+                f"{baseline.name} is the name of a baseline that ships with fersearch",
+                "give yours another name",
+            )
+        content = file.read_bytes() if file.is_file() else b""
+        object.__setattr__(baseline, "file_sha256", hashlib.sha256(content).hexdigest())
     _REGISTRY[baseline.name] = baseline
     return baseline
 
@@ -187,7 +213,8 @@ def get_baseline(name: str) -> Baseline:
     if name not in _REGISTRY:
         known = ", ".join(sorted(_REGISTRY))
         raise InputError(
-            f"unknown baseline {name!r}", suggestion(name, _REGISTRY) or f"known: {known}"
+            f"unknown baseline {name!r}",
+            suggestion(name, _REGISTRY) or f"known: {known}; --plugin FILE brings in your own",
         )
     return _REGISTRY[name]
 

@@ -169,6 +169,7 @@ def baseline(context: StudyContext, params: Mapping[str, Scalar], seed: int) -> 
         seed=seed,
         learning_rate=float(params.get("learning_rate", fixed)),
         baseline=known.name,
+        baseline_sha256=known.file_sha256,
         teacher="" if companion is None else companion.digest(),
     )
     if "weight_decay" in params:
