@@ -63,6 +63,7 @@ class TestedRow:
         source: Where the model was published; empty for our own.
         notes: What a reader must know about the row.
         train_seconds: Wall-clock seconds of training, all seeds.
+        command: The command that reproduces the row; the evaluation's when empty.
     """
 
     __test__ = False
@@ -84,6 +85,7 @@ class TestedRow:
     source: str = ""
     notes: tuple[str, ...] = ()
     train_seconds: float = 0.0
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,6 +104,7 @@ class Evaluation:
         logits: float32 ``(S, N, C)`` by row key.
         pairs: Row keys to compare, first minus second: ``("distilled", "student_alone")``.
         command: The command that reproduces it.
+        failed: Why a model has no row, by its title.
         test_reads: How often this run had opened the test split when this was written.
         environment: Versions, device and host.
         created: UTC time, ISO 8601.
@@ -118,6 +121,7 @@ class Evaluation:
     logits: Mapping[str, NDArray[np.float32]]
     pairs: tuple[tuple[str, str], ...] = ()
     command: str = ""
+    failed: Mapping[str, str] = field(default_factory=dict)
     test_reads: int = 1
     environment: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""

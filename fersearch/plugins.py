@@ -24,12 +24,14 @@ __all__ = [
     "list_shipped",
     "load_installed_plugins",
     "load_plugin",
+    "plugin_files",
     "shipped",
 ]
 
 Kind = Literal["studies", "baselines", "reports"]
 
 ENTRY_POINT_GROUP = "fersearch.plugins"
+MODULE_PREFIX = "fersearch_plugin_"
 
 
 def _folder(kind: Kind) -> Path:
@@ -92,7 +94,7 @@ def load_plugin(path: str | Path) -> ModuleType:
             f"cannot read the plug-in {path}: {error.strerror}", "name a Python file"
         ) from error
     key = hashlib.sha256(str(file).encode() + b"\0" + content).hexdigest()[:12]
-    name = f"fersearch_plugin_{file.stem}_{key}"
+    name = f"{MODULE_PREFIX}{file.stem}_{key}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -112,6 +114,16 @@ def load_plugin(path: str | Path) -> ModuleType:
             "mend the file, or run it with python to see the whole traceback",
         ) from error
     return module
+
+
+def plugin_files() -> set[Path]:
+    """Return the files of the plug-ins that are loaded."""
+    files = (
+        getattr(module, "__file__", None)
+        for name, module in sys.modules.items()
+        if name.startswith(MODULE_PREFIX)
+    )
+    return {Path(file).resolve() for file in files if file}
 
 
 def _line(error: Exception, file: Path) -> int | str:

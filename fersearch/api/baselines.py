@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = ["SHIPPED", "BaselineResult", "run_baselines", "terms_of_study"]
 SHIPPED = ("resnet18", "rcl_net", "tfen", "ecdnet")
 """The baselines that ship with the package, in the order in which they are run."""
 DEFAULT_NAME = "baselines"
+DEFAULT_TRIALS = 8
 
 # Settings of a study file by the name under which its protocol keeps them.
 _TERMS = {
@@ -91,7 +93,7 @@ def run_baselines(
     *,
     study: str = "",
     budget: str = "fixed",
-    trials: int = 8,
+    trials: int | None = None,
     learning_rate: float | None = None,
     settings: Mapping[str, object] | None = None,
     listener: Listener = ignore_progress,
@@ -105,7 +107,7 @@ def run_baselines(
             are taken; by default they are those of the shipped study ``distill``.
         budget: ``fixed``: one recipe for all; ``tuned``: learning rate and weight decay of each
             are searched with ``trials`` trials.
-        trials: Finished trials of each baseline, with ``tuned``.
+        trials: Finished trials of each baseline, with ``tuned``; 8 when None.
         learning_rate: Learning rate of the fixed recipe, and the first that a tuned baseline
             tries; by default the one that teachers are trained with.
         settings: Changes to the study's settings by dotted path: ``{"budget.epochs": 20}``.
@@ -116,14 +118,21 @@ def run_baselines(
         InputError: A name, a setting, the data or the tracking URI is wrong.
         FersearchError: The run cannot be finished.
     """
-    where = Place(**{"name": DEFAULT_NAME, **{k: v for k, v in place.items() if k != "name" or v}})
+    where = Place(**place)
+    if not where.name:
+        name = f"{study}-{DEFAULT_NAME}" if study else DEFAULT_NAME
+        where = dataclasses.replace(where, name=name)
     load_plugins(where.plugins)
     names = tuple(dict.fromkeys(names)) or SHIPPED
     for name in names:
         get_baseline(name)
     if budget not in BUDGETS:
         raise InputError(f"the budget must be fixed or tuned but is {budget!r}")
-    if trials < 1:
+    if trials is not None and budget == "fixed":
+        raise InputError(
+            "the fixed budget has no trials", "leave --trials out, or take --budget tuned"
+        )
+    if trials is not None and trials < 1:
         raise InputError(f"trials must be at least 1 but got {trials}")
     changes = dict(settings or {})
     data = where.data
@@ -132,12 +141,16 @@ def run_baselines(
         data, changes = data or own_data, {**terms, **changes}
     spec = override(load_study("distill"), changes, source="the options")
     rate = spec.teacher.learning_rate if learning_rate is None else learning_rate
-    if rate <= 0:
+    if not (rate > 0 and math.isfinite(rate)):
         raise InputError(f"the learning rate must be above 0 but is {rate}")
+    if spec.search.sampler == "grid":
+        raise InputError("baselines are not tuned on a grid", "take another --sampler")
     models: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in names]
     where = dataclasses.replace(where, data=data)
     prepared = prepare(spec, where, models=models)
-    plan = BaselinePlan(names=names, budget=budget, trials=trials, learning_rate=rate)
+    plan = BaselinePlan(
+        names=names, budget=budget, trials=trials or DEFAULT_TRIALS, learning_rate=rate
+    )
     with open_tracker(where) as tracker:
         result = run_engine(
             spec,

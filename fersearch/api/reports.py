@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from fersearch.report.leaderboard.collect import (
 from fersearch.report.leaderboard.write import LEADERBOARD_FORMATS, write_leaderboard
 from fersearch.report.paper.build import Paper, paper_report
 from fersearch.report.paper.formats import write_paper
+from fersearch.search.folder import NAME
 from fersearch.track import read_studies
 
 __all__ = ["ReportResult", "leaderboard", "paper"]
@@ -81,10 +83,12 @@ def leaderboard(
     """
     with tempfile.TemporaryDirectory(prefix="fersearch-") as scratch:
         home = default_workspace(workspace).resolve()
+        target = _target(home, out, name)
+        check_formats(formats)
         board, _, warnings = _collect(
             home, tracking_uri, studies, latency, plugins, command, Path(scratch), tell
         )
-    files = write_leaderboard(board, _target(home, out, name), formats)
+    files = write_leaderboard(board, target, formats)
     return ReportResult(board, tuple(files), (*board.left_out, *warnings))
 
 
@@ -118,16 +122,34 @@ def paper(
     """
     with tempfile.TemporaryDirectory(prefix="fersearch-") as scratch:
         home = default_workspace(workspace).resolve()
+        target = _target(home, out, name)
+        check_formats(formats)
         board, sources, warnings = _collect(
             home, tracking_uri, studies, False, plugins, command, Path(scratch), tell
         )
         cams, classes, problems = figure_panels(board, sources)
         content = paper_report(board, cams=cams, cam_classes=classes)
-        files = write_paper(content, _target(home, out, name), formats)
+        files = write_paper(content, target, formats)
     return ReportResult(content, tuple(files), (*board.left_out, *warnings, *problems))
 
 
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse unknown formats, and none at all, before anything is read."""
+    if not formats:
+        raise InputError("no report format was named", f"known: {', '.join(LEADERBOARD_FORMATS)}")
+    for name in formats:
+        if name not in LEADERBOARD_FORMATS:
+            raise InputError(
+                f"there is no report format {name!r}", suggestion(name, LEADERBOARD_FORMATS)
+            )
+
+
 def _target(home: Path, out: str | Path | None, name: str) -> Path:
+    if not re.fullmatch(NAME, name):
+        raise InputError(
+            f"the name of a report cannot be {name!r}",
+            "use at most 64 letters, digits, dots, dashes and underscores, no dot first",
+        )
     return home / "reports" / name if out is None else Path(out).expanduser().resolve()
 
 
@@ -186,8 +208,8 @@ def _latencies(
         except (OSError, ValueError, TypeError, KeyError):
             path.unlink(missing_ok=True)  # a cache: what cannot be read is measured again
             continue
-        covered = keys <= {*found, *content["failures"]}
-        if covered and all(item.host == host for item in found.values()):
+        # One that failed is tried again: its plug-in may be loaded now.
+        if keys <= set(found) and all(item.host == host for item in found.values()):
             newest = found
     if newest or not measure:
         return newest, []

@@ -124,7 +124,7 @@ def prepare(spec: StudySpec, place: Place, *, models: Models) -> Prepared:
     )
     if place.on_data is not None:
         place.on_data(dataset)
-    check_models(models, image_size=dataset.info.image_size)
+    check_models(models, classes=len(dataset.info.classes), image_size=dataset.info.image_size)
     settings = StudySettings(
         workspace=place.home,
         name=place.name,
@@ -138,11 +138,11 @@ def prepare(spec: StudySpec, place: Place, *, models: Models) -> Prepared:
     return Prepared(dataset=dataset, settings=settings)
 
 
-def check_models(models: Models, *, image_size: int | None = None) -> None:
+def check_models(models: Models, *, classes: int = 2, image_size: int | None = None) -> None:
     """Fail before anything is trained when a model cannot be built, at no cost of memory."""
     for name, options in models:
         with torch.device("meta"):
-            create(name, num_classes=2, image_size=image_size, **options)
+            create(name, num_classes=classes, image_size=image_size, **options)
 
 
 def open_tracker(place: Place) -> Sink:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fersearch.cli.display import shown_path
 from fersearch.cli.options import (
     TERMS,
     json_option,
@@ -22,7 +23,7 @@ __all__ = ["baseline"]
 
 @click.group()
 def baseline() -> None:
-    r"""Train and test the models that a distilled student is compared with.
+    """Train and test the models that a distilled student is compared with.
 
     \b
         fersearch baseline run                      all four, one recipe, on the drawn faces
@@ -69,8 +70,12 @@ def list_all(plugins: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "--budget", default="fixed", help="fixed: one recipe for all; tuned: each is searched."
 )
-@click.option("--trials", type=int, default=8, help="Trials of each baseline, with tuned [8].")
-@click.option("--learning-rate", type=float, help="Learning rate of the fixed recipe [0.05].")
+@click.option("--trials", type=int, help="Trials of each baseline, with tuned [8].")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Learning rate of the fixed recipe; the first that tuned tries [0.05].",
+)
 @setting_options(TERMS)
 @place_options
 @workspace_option
@@ -106,3 +111,5 @@ def run_all(names: tuple[str, ...], **given: Any) -> None:
         print(json.dumps(result.content, indent=2, ensure_ascii=False))
         return
     print(result)
+    print(f"\nresult  {shown_path(result.folder / 'result.json')}")
+    print("compare with: fersearch report leaderboard")

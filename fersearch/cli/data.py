@@ -25,7 +25,7 @@ def data() -> None:
 def describe_data(
     data: str, image_size: int | None, seed: int, workspace: str | None, as_json: bool
 ) -> None:
-    r"""Say what DATA was recognised as: layout, classes, counts, label rule.
+    """Say what DATA was recognised as: layout, classes, counts, label rule.
 
     \b
     DATA is one of

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fersearch.distill import Progress
     from fersearch.search import StudyProgress
 
-__all__ = ["Display", "clock"]
+__all__ = ["Display", "clock", "shown_path"]
 
 # When piped, at most one line this often tells of epochs; ends of runs are always told.
 PLAIN_SECONDS = 5.0
@@ -39,6 +40,12 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def shown_path(path: Path) -> Path:
+    """Return a path as a reader types it: relative where it lies below the current folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 class Display:

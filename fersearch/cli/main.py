@@ -27,7 +27,7 @@ __all__ = ["cli", "main"]
 @click.version_option(__version__, prog_name="fersearch")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    r"""Search, train and fairly compare light facial-expression-recognition models.
+    """Search, train and fairly compare light facial-expression-recognition models.
 
     \b
     Start here (no data set needed, about half an hour on two CPU cores):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fersearch.cli.display import shown_path
 from fersearch.cli.options import json_option, workspace_option
 
 __all__ = ["report"]
@@ -41,7 +42,7 @@ def report_options(function: Command) -> Command:
 
 @click.group()
 def report() -> None:
-    r"""Write comparison tables and pages from the tracked runs.
+    """Write comparison tables and pages from the tracked runs.
 
     \b
         fersearch report leaderboard           every tested model, with intervals and tests
@@ -113,7 +114,6 @@ def _warn(warnings: tuple[str, ...]) -> None:
 
 
 def _files(files: tuple[Path, ...]) -> None:
-    here = Path.cwd()
     print()
     for path in files:
-        print(path.relative_to(here) if path.is_relative_to(here) else path)
+        print(shown_path(path))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
+from fersearch.cli.display import shown_path
 from fersearch.cli.options import (
     SETTINGS,
     json_option,
@@ -57,7 +57,7 @@ class StudyGroup(click.Group):
 
 @click.group(cls=StudyGroup)
 def study() -> None:
-    r"""Search for the best distilled student, confirm it over seeds, test it once.
+    """Search for the best distilled student, confirm it over seeds, test it once.
 
     A study is a shipped one (distill, ablation) or a TOML file of your own:
 
@@ -119,14 +119,9 @@ def run(study_name: str, given: dict[str, Any]) -> None:
         print(json.dumps(result.content, indent=2, ensure_ascii=False))
         return
     print(result)
-    print(f"\nreport  {_shown(result.report)}")
+    print(f"\nreport  {shown_path(result.report)}")
     if result.model is not None:
-        print(f"model   {_shown(result.model)}")
-
-
-def _shown(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+        print(f"model   {shown_path(result.model)}")
 
 
 def _open(workspace: str | None, storage: str) -> Any:

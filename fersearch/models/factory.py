@@ -150,8 +150,9 @@ def _check_forward(network: nn.Module, name: str, num_classes: int, image_size: 
         network.train()
     if num_classes and tuple(getattr(logits, "shape", ())) != (1, num_classes):
         raise InputError(
-            f"{name} does not give {num_classes} logits an image",
-            "use a classification model",
+            f"{name} was asked for {num_classes} logits an image but gives "
+            f"{tuple(getattr(logits, 'shape', ()))[1:]}",
+            "use a classification model that takes num_classes",
         )
 
 

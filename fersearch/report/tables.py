@@ -65,7 +65,14 @@ def baselines_text(result: Mapping[str, Any]) -> str:
         for row in rows
     ]
     lines = [plain_table(header, cells), tested_on(result)]
-    notes = list(dict.fromkeys(note for row in rows for note in row["notes"]))
+    titles: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row["notes"]:
+            titles.setdefault(note, []).append(row["title"])
+    notes = [
+        note if len(names) == len(rows) > 1 else f"{', '.join(names)}: {note}"
+        for note, names in titles.items()
+    ]
     notes += [f"{name} was not tested: {why}" for name, why in result["diverged"].items()]
     return "\n".join([*lines, *(f"note: {note}" for note in notes)])
 

@@ -108,7 +108,9 @@ def format_parameters(count: int | None) -> str:
     >>> format_parameters(1_260_779)
     '1.26'
     """
-    return MISSING if count is None else f"{count / 1e6:.2f}"
+    if count is None:
+        return MISSING
+    return f"{count / 1e6:.{2 if count >= 100_000 else 4}f}"
 
 
 def format_count(number: int, noun: str, plural: str = "") -> str:

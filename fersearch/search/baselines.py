@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,10 @@ from functools import partial
 from typing import Any
 
 from fersearch.data.dataset import Dataset
-from fersearch.errors import FersearchError
+from fersearch.errors import FersearchError, InputError
 from fersearch.evaluations import Evaluation
 from fersearch.files import ensure_folder, file_lock, write_json
-from fersearch.models import Baseline, get_baseline
+from fersearch.models import Baseline, get_baseline, list_baselines
 from fersearch.records import RunRecord, digest, to_plain
 from fersearch.search.evaluating import RowPlan, evaluate_rows
 from fersearch.search.objectives import StudyContext, baseline
@@ -35,6 +36,8 @@ BUDGETS = ("fixed", "tuned")
 # What a tuned baseline searches, and the point that it tries first: the fixed recipe's.
 LEARNING_RATES = (1e-3, 0.3)
 WEIGHT_DECAYS = (1e-5, 5e-3)
+# What a command that reproduces a row names, besides what is tuned.
+OPTIONS = ("data", "image_size", "epochs", "batch_size", "recipe", "seed", "seeds")
 OBJECTIVE = "fersearch.search.objectives:baseline"
 
 
@@ -223,7 +226,27 @@ class _Runner(Session):
             title=entry.title,
             source=entry.source,
             notes=(*entry.notes, self.budget_note(search)),
+            command=self.row_command(entry),
         )
+
+    def row_command(self, entry: Baseline) -> str:
+        """Return the command that reproduces one row, whatever commands filled the table."""
+        values, plan = self.protocol.values, self.plan
+        words = ["fersearch", "baseline", "run", entry.name]
+        for plugin in self.settings.plugins if entry.file_sha256 else ():
+            words += ["--plugin", plugin]
+        options = {
+            **{name: values[name] for name in OPTIONS},
+            "dropout": values["recipe_settings"]["dropout"],
+            "label_smoothing": values["recipe_settings"]["label_smoothing"],
+            "objective": values["metric"],
+            "budget": plan.budget,
+            "learning_rate": plan.learning_rate,
+            **({"trials": plan.trials} if plan.budget == "tuned" else {}),
+        }
+        for name, value in options.items():
+            words += [f"--{name.replace('_', '-')}", str(value)]
+        return shlex.join(words)
 
     def budget_note(self, search: _Search) -> str:
         """Say how the row's settings were found."""
@@ -279,24 +302,46 @@ class _Runner(Session):
                 dataset=self.dataset.path,
                 execution=self.settings.execution,
                 command=self.settings.command,
+                failed=self.diverged(searches, candidates),
             )
             self.timed("test", mark)
         finally:
             pool.close()
         self.timed("total", started)
-        result = self.result(searches, candidates, evaluation)
+        result = self.result(searches, evaluation)
         write_json(self.folder.result, result)
         return result
+
+    def diverged(
+        self, searches: Sequence[_Search], candidates: Sequence[Candidate]
+    ) -> dict[str, str]:
+        """Return why a baseline is not tested, by its title."""
+        return {
+            search.entry.title: "; ".join(
+                f"seed {record.seed}: {record.reason}"
+                for record in candidate.records
+                if record.state != "complete"
+            )
+            for search, candidate in zip(searches, candidates, strict=True)
+            if candidate.mean == 0
+        }
 
     def names(self) -> list[str]:
         """Return the baselines asked for and those that an earlier command ran under this name."""
         before = self.folder.load_result() or {}
+        known = {entry.name for entry in list_baselines()}
+        missing = [name for name in before.get("baselines", ()) if name not in known]
+        if missing:
+            raise InputError(
+                f"the baseline run {self.folder.name!r} holds {', '.join(missing)} too, which no "
+                "loaded file registers",
+                "bring in its file with --plugin, or give this run another --name",
+            )
         return list(dict.fromkeys([*before.get("baselines", ()), *self.plan.names]))
 
     def result(
         self,
         searches: Sequence[_Search],
-        candidates: Sequence[Candidate],
         evaluation: Evaluation,
     ) -> dict[str, Any]:
         """Return what ``result.json`` holds, as plain values."""
@@ -322,15 +367,7 @@ class _Runner(Session):
                 "protocol_hash": evaluation.protocol_hash,
                 "study_hash": evaluation.study_hash,
                 "rows": rows,
-                "diverged": {
-                    search.entry.name: "; ".join(
-                        f"seed {record.seed}: {record.reason}"
-                        for record in candidate.records
-                        if record.state != "complete"
-                    )
-                    for search, candidate in zip(searches, candidates, strict=True)
-                    if candidate.mean == 0
-                },
+                "diverged": evaluation.failed,
                 "test_reads": evaluation.test_reads,
                 "environment": evaluation.environment,
                 "seconds": self.seconds,

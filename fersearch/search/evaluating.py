@@ -76,6 +76,7 @@ class RowPlan:
         shown: Name of the network that is shown in figures: the best on validation.
         source: Where the model was published.
         notes: What a reader must know about the row.
+        command: The command that reproduces it; the evaluation's when empty.
     """
 
     key: str
@@ -89,6 +90,7 @@ class RowPlan:
     shown: str
     source: str = ""
     notes: tuple[str, ...] = ()
+    command: str = ""
 
     @classmethod
     def of_candidate(cls, candidate: Candidate, folder: StudyFolder, **fields: Any) -> RowPlan:
@@ -131,6 +133,7 @@ def evaluate_rows(
     execution: Execution,
     pairs: Sequence[tuple[str, str]] = (),
     command: str = "",
+    failed: Mapping[str, str] | None = None,
 ) -> tuple[Evaluation, Tested]:
     """Test the networks of all rows, keep the evaluation in the study's folder, and return it.
 
@@ -145,6 +148,7 @@ def evaluate_rows(
         execution: Device, threads, precision.
         pairs: Keys of rows to compare, first minus second.
         command: The command that reproduces it.
+        failed: Why a model has no row, by its title.
     """
     bundles = {name: path for plan in plans for name, path in plan.bundles.items()}
     tested = open_test(
@@ -170,6 +174,7 @@ def evaluate_rows(
         logits={plan.key: tested.of(list(plan.bundles)) for plan in plans},
         pairs=tuple(pairs),
         command=command,
+        failed=dict(failed or {}),
         test_reads=tested.reads,
         environment=describe_environment(execution.device, execution.threads),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -212,5 +217,6 @@ def _row(plan: RowPlan, *, classes: int, image_size: int) -> TestedRow:
         file_mb=cost.file_mb,
         source=plan.source,
         notes=tuple(notes),
+        command=plan.command,
         train_seconds=round(sum(record.seconds for record in plan.records), 1),
     )

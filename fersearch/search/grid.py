@@ -207,6 +207,7 @@ class _Runner(Session):
             execution=self.settings.execution,
             pairs=[(plan.key, ALONE) for plan in plans if plan.role == "distilled"],
             command=self.settings.command,
+            failed=dict.fromkeys(self.diverged, "diverged on some seed"),
         )
         return evaluation
 

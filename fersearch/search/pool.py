@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Protocol
 
 from fersearch.distill import Progress, Task, execute
 from fersearch.errors import FersearchError, InputError
-from fersearch.plugins import load_installed_plugins, load_plugin
+from fersearch.plugins import load_installed_plugins, load_plugin, plugin_files
 from fersearch.records import RunRecord
 
 __all__ = ["Failure", "InlinePool", "Pool", "ProcessPool", "make_pool"]
@@ -53,10 +54,18 @@ Result = RunRecord | Failure | None
 def _failure(error: Exception) -> Failure:
     meant = isinstance(error, FersearchError)
     return Failure(
-        message=str(error) if meant else f"{type(error).__name__}: {error}",
+        message=str(error) if meant else f"{type(error).__name__}: {error} ({_place(error)})",
         exit_code=error.exit_code if isinstance(error, FersearchError) else 0,
         details=traceback.format_exc(),
     )
+
+
+def _place(error: Exception) -> str:
+    """Return the file and line that an error came from: a plug-in's, where it went through one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).resolve() in plugin_files()]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name} line {frame.lineno}, in {frame.name}"
 
 
 class Pool(Protocol):

@@ -170,7 +170,14 @@ class Session:
     # --- the folder -----------------------------------------------------------------------------
 
     def check_folder(self) -> None:
-        """Refuse a folder that was made under another protocol."""
+        """Refuse a folder that was made under another protocol, and a name that is taken."""
+        other = "baselines" if self.folder.kind == "studies" else "studies"
+        if StudyFolder(self.folder.workspace, self.folder.name, other).protocol.exists():
+            what = "a run of baselines" if other == "baselines" else "a study"
+            raise InputError(
+                f"{self.folder.name!r} is the name of {what} in this workspace",
+                "give this one another --name",
+            )
         if self.folder.protocol.exists():
             # The folder may be older than the storage, when the latter was deleted or changed.
             self.refuse_changes(json.loads(self.folder.protocol.read_text(encoding="utf-8")))

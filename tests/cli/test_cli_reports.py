@@ -76,7 +76,7 @@ def workspace(tracked, tmp_path, monkeypatch) -> Path:
 
 
 def test_a_baseline_run_writes_its_result_and_reads_the_test_split_once(tracked):
-    folder = tracked / "baselines" / "baselines"
+    folder = tracked / "baselines" / "tiny-baselines"
     result = json.loads((folder / "result.json").read_text())
     row = result["rows"]["tiny_rival"]
     assert row["title"] == "Rival <i>&</i> =1+1"
@@ -91,7 +91,7 @@ def test_a_baseline_run_writes_its_result_and_reads_the_test_split_once(tracked)
 
 
 def test_running_baselines_again_trains_and_tests_nothing(tracked, tiny_plugin, capsys):
-    folder = tracked / "baselines" / "baselines"
+    folder = tracked / "baselines" / "tiny-baselines"
     before = (folder / "result.json").read_text()
     ran = typed(
         *("baseline", "run", "tiny_rival", "--study", "tiny", "--plugin", str(RIVALS)),
@@ -126,6 +126,8 @@ def test_baseline_list_names_the_shipped_ones(capsys):
         (("resnet81",), "unknown baseline 'resnet81'; did you mean resnet18"),
         (("--budget", "free"), "the budget must be fixed or tuned"),
         (("--budget", "tuned", "--trials", "0"), "trials must be at least 1"),
+        (("--trials", "5"), "the fixed budget has no trials"),
+        (("--learning-rate", "nan"), "the learning rate must be above 0"),
         (("--learning-rate", "-1"), "the learning rate must be above 0"),
         (("--study", "nothing"), "there is no study 'nothing'"),
     ],
@@ -264,7 +266,7 @@ def test_a_study_without_artifacts_is_left_out_and_named(workspace, capsys):
             shutil.rmtree(path.parent)
     assert typed("report", "leaderboard", "--no-latency", "--format", "json", "--json") == 0
     captured = capsys.readouterr()
-    assert "warning: baselines: " in captured.err
+    assert "warning: tiny-baselines: " in captured.err
     assert "gone" in captured.err
     content = json.loads(captured.out)
     assert {row["role"] for row in content["rows"]} == {"teacher", "student", "distilled"}
@@ -310,3 +312,102 @@ def test_grad_cam_maps_are_of_the_tested_networks(tracked):
         assert maps.min() >= 0
         assert maps.max() <= 1
     assert len(set(cams.labels.tolist())) == len(cams.labels)
+
+
+def test_an_edited_plug_in_is_trained_again_and_shipped_names_are_taken(
+    tmp_path, tiny_plugin, tiny_cache, capsys
+):
+    shutil.copytree(tiny_cache / "data", tmp_path / "w" / "cache" / "data")
+    mine = tmp_path / "mine.py"
+    text = RIVALS.read_text().replace("tiny_rival", "my_rival").replace("slow_rival", "my_slow")
+    mine.write_text(text)
+    command = (
+        *("baseline", "run", "my_rival", "--epochs", "1", "--seeds", "1", "--no-track"),
+        *("--workspace", str(tmp_path / "w"), "--plugin", str(tiny_plugin)),
+        *("--plugin", str(mine), *COMMON, "--json"),
+    )
+    assert typed(*command) == 0
+    first = json.loads(capsys.readouterr().out)["rows"]["my_rival"]["runs"]
+    assert typed(*command) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["my_rival"]["runs"] == first
+    mine.write_text(text.replace("0.1 * F.mse_loss", "0.5 * F.mse_loss"))
+    assert typed(*command) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["my_rival"]["runs"] != first
+    mine.write_text(text.replace('name="my_rival"', 'name="resnet18"'))
+    assert typed(*command) == 2
+    assert "the name of a baseline that ships" in capsys.readouterr().err
+
+
+def test_parts_of_a_loss_are_seeded_wherever_they_are_made(tiny_plugin, tiny_data):
+    from torch import nn
+
+    from fersearch.data.preprocessing import Preprocessing
+    from fersearch.data.views import ViewPolicy
+    from fersearch.distill import Execution, TrainJob, make_recipe, train
+    from fersearch.models import Baseline, CrossEntropy, register_baseline
+
+    class Early(CrossEntropy):
+        def __init__(self, label_smoothing=0.0):
+            super().__init__(label_smoothing)
+            self.head = nn.Linear(8, 8)
+
+        def forward(self, network, batch):
+            logits = network(batch.inputs).float()
+            loss = nn.functional.cross_entropy(self.head(logits), batch.labels)
+            return loss, logits
+
+    name = "tiny_student"  # the network of that name, with a loss made early
+    register_baseline(Baseline(name=name, title="Early", source="A test", loss=Early))
+    job = TrainJob(
+        data_sha256=tiny_data.info.sha256,
+        model=name,
+        recipe=make_recipe("default", epochs=1, batch_size=32, learning_rate=0.05),
+        policy=ViewPolicy(),
+        preprocessing=Preprocessing.of_training_images(tiny_data.train.images),
+        seed=1,
+        baseline=name,
+    )
+    losses = [train(job, tiny_data, execution=Execution()).epochs[0].train_loss for _ in range(2)]
+    assert losses[0] == losses[1]
+
+
+def test_an_error_in_a_users_loss_names_the_file_and_the_line(
+    tmp_path, tiny_plugin, tiny_cache, capsys
+):
+    shutil.copytree(tiny_cache / "data", tmp_path / "w" / "cache" / "data")
+    mine = tmp_path / "broken.py"
+    text = RIVALS.read_text().replace("tiny_rival", "broken_one").replace("slow_rival", "slow_2")
+    mine.write_text(text.replace("loss = F.cross_entropy", 'loss = {}["oops"] + F.cross_entropy'))
+    line = next(n for n, row in enumerate(mine.read_text().splitlines(), 1) if "oops" in row)
+    ran = typed(
+        *("baseline", "run", "broken_one", "--epochs", "1", "--seeds", "1", "--no-track"),
+        *("--workspace", str(tmp_path / "w"), "--plugin", str(tiny_plugin)),
+        *("--plugin", str(mine), *COMMON),
+    )
+    assert ran == 1
+    assert f"KeyError: 'oops' (broken.py line {line}, in forward)" in capsys.readouterr().err
+
+
+def test_a_name_that_a_study_has_is_refused_for_baselines(tracked, tiny_plugin, capsys):
+    ran = typed(
+        *("baseline", "run", "tiny_rival", "--study", "tiny", "--name", "tiny"),
+        *("--workspace", str(tracked), "--plugin", str(tiny_plugin), "--plugin", str(RIVALS)),
+        *COMMON,
+    )
+    assert ran == 2
+    assert "is the name of a study" in capsys.readouterr().err
+
+
+def test_reports_stay_in_their_folder(workspace, capsys):
+    assert typed("report", "leaderboard", "--name", "../x", "--no-latency") == 2
+    assert "the name of a report cannot be" in capsys.readouterr().err
+    assert typed("report", "paper", "--format", ",") == 2
+    assert "no report format" in capsys.readouterr().err
+
+
+def test_help_texts_keep_their_examples_apart(capsys):
+    for group in ((), ("baseline",), ("report",), ("study",)):
+        typed(*group, "--help")
+        shown = capsys.readouterr().out
+        assert "\\b" not in shown
+        assert "\n      fersearch " in shown or "\n        fersearch " in shown

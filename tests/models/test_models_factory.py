@@ -142,7 +142,7 @@ def test_models_without_class_logits_are_refused_where_they_are_checked() -> Non
         return nn.Flatten()
 
     timm.models.register_model(flat_features)
-    with pytest.raises(InputError, match="does not give 7 logits"):
+    with pytest.raises(InputError, match="was asked for 7 logits"):
         create("flat_features", num_classes=7, image_size=8)
 
     def not_a_module(pretrained: bool = False, **options: Any) -> object:

@@ -109,6 +109,11 @@ def make_leaderboard(
         tracking: Where the studies were read from.
         command: The command that makes this report.
     """
+    failed = [
+        f"{item.evaluation.name}: {title} was not tested: {why}"
+        for item in sources
+        for title, why in item.evaluation.failed.items()
+    ]
     groups: dict[tuple[str, ...], list[Source]] = {}
     for source in sources:
         found = source.evaluation
@@ -125,7 +130,7 @@ def make_leaderboard(
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Leaderboard(
         boards=tuple(boards),
-        left_out=(*left_out, *problems),
+        left_out=(*left_out, *failed, *problems),
         ranking=compare_data_sets(boards),
         created=now,
         version=installed_version("fersearch") or "",
@@ -168,7 +173,7 @@ def make_board(sources: Sequence[Source], latencies: Mapping[str, Latency]) -> B
     rows = [
         make_row(source, row, latencies) for source in sources for row in source.evaluation.rows
     ]
-    rows = distinct_titles(rows)
+    rows = distinct_titles(without_copies(rows))
     rows.sort(key=lambda row: (-row.metrics.accuracy, row.title, row.key))
     return Board(
         kind="ablation" if newest.kind == "ablation" else "leaderboard",
@@ -210,11 +215,32 @@ def make_row(source: Source, row: TestedRow, latencies: Mapping[str, Latency]) -
         claimed=claimed_for(row.model, row.role, kind),
         run_ids=tuple(ids[name] for name in row.runs if name in ids),
         study=evaluation.name,
-        command=evaluation.command,
+        command=row.command or evaluation.command,
         source=row.source,
         notes=row.notes,
         train_seconds=row.train_seconds,
     )
+
+
+def without_copies(rows: Sequence[BoardRow]) -> list[BoardRow]:
+    """Keep one of rows that are the very same networks, run under several names."""
+    kept: list[BoardRow] = []
+    for row in rows:
+        twin = next(
+            (
+                number
+                for number, other in enumerate(kept)
+                if (other.model, other.role, other.seeds) == (row.model, row.role, row.seeds)
+                and np.array_equal(other.logits, row.logits)
+            ),
+            None,
+        )
+        if twin is None:
+            kept.append(row)
+        else:
+            note = f"the same networks are in {row.study}"
+            kept[twin] = dataclasses.replace(kept[twin], notes=(*kept[twin].notes, note))
+    return kept
 
 
 def distinct_titles(rows: Sequence[BoardRow]) -> list[BoardRow]:
