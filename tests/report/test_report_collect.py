@@ -147,12 +147,26 @@ def test_protocols_and_grids_stand_in_tables_of_their_own(study):
 
 
 def test_equal_titles_are_told_apart_by_their_study(study):
-    again = source("again", [(row("teacher", "teacher", (0,)), logits(3.0, 1, 1))])
+    again = source("again", [(row("teacher", "teacher", (0,)), logits(3.0, 1, 21))])
     board = make_leaderboard([study, again]).boards[0]
     titles = [item.title for item in board.rows if item.role == "teacher"]
     assert sorted(titles) == ["teacher (again)", "teacher (first)"]
-    assert board.rows[1].versus_first.accuracy == 0
-    assert board.rows[1].versus_first.p_value == 1
+
+
+def test_the_same_networks_are_shown_once(study):
+    copy = source("copy", [(row("teacher", "teacher", (0,)), logits(3.0, 1, 1))])
+    board = make_leaderboard([study, copy]).boards[0]
+    assert len(board.rows) == 3
+    assert board.rows[0].title == "teacher"
+    assert "the same networks are in copy" in board.rows[0].notes
+
+
+def test_two_models_with_identical_predictions_differ_in_nothing(study):
+    same = source("same", [(row("rival", "baseline", (0,)), logits(3.0, 1, 1))])
+    first, second, *_ = make_leaderboard([study, same]).boards[0].rows
+    assert {first.role, second.role} == {"teacher", "baseline"}
+    assert second.versus_first.accuracy == 0
+    assert second.versus_first.p_value == 1
 
 
 def test_other_test_labels_under_the_same_hash_are_left_out_and_named(study):

@@ -177,7 +177,7 @@ def make_board(sources: Sequence[Source], latencies: Mapping[str, Latency]) -> B
     rows.sort(key=lambda row: (-row.metrics.accuracy, row.title, row.key))
     return Board(
         kind="ablation" if newest.kind == "ablation" else "leaderboard",
-        protocol=newest.protocol,
+        protocol=merged_protocol(sources),
         protocol_hash=newest.protocol_hash,
         classes=newest.classes,
         labels=newest.labels,
@@ -186,6 +186,21 @@ def make_board(sources: Sequence[Source], latencies: Mapping[str, Latency]) -> B
         searches=tuple(history for source in sources for history in histories(source)),
         test_reads={source.study.name: source.evaluation.test_reads for source in sources},
     )
+
+
+def merged_protocol(sources: Sequence[Source]) -> dict[str, Any]:
+    """Return what the rows share, and after it what only some of the studies have.
+
+    The shared part decides the hash. What else differs between studies (their space, their
+    trials) is taken from the first study that has it.
+    """
+    merged: dict[str, Any] = {}
+    for source in sorted(sources, key=lambda item: item.evaluation.kind == "baselines"):
+        for key, value in source.evaluation.protocol.items():
+            merged.setdefault(key, value)
+    shared = [key for key in merged if all(key in s.evaluation.protocol for s in sources)]
+    own = {key: merged[key] for key in merged if key not in shared}
+    return {**{key: merged[key] for key in shared}, **own}
 
 
 def make_row(source: Source, row: TestedRow, latencies: Mapping[str, Latency]) -> BoardRow:

@@ -202,9 +202,31 @@ def protocol_rows(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
     first = [key for key in titles if key in protocol]
     rest = [key for key in protocol if key not in titles]
     return [
-        (titles.get(key, str(key).replace("_", " ")), format_value(protocol[key]))
+        (
+            titles.get(key, str(key).replace("_", " ")),
+            space_words(protocol[key]) if key == "space" else format_value(protocol[key]),
+        )
         for key in (*first, *rest)
     ]
+
+
+def space_words(space: object) -> str:
+    """Return the searched parameters with their ranges.
+
+    >>> space_words({"alpha": {"low": 0.05, "high": 0.95, "log": True}, "n": {"choices": [2, 4]}})
+    'alpha 0.05 to 0.95 (logarithmic); n 2, 4'
+    """
+    if not isinstance(space, Mapping):
+        return format_value(space)
+    parts = []
+    for name, given in space.items():
+        if "choices" in given:
+            parts.append(f"{name} {format_value(given['choices'])}")
+        else:
+            scale = " (logarithmic)" if given.get("log") else ""
+            low, high = format_value(given.get("low")), format_value(given.get("high"))
+            parts.append(f"{name} {low} to {high}{scale}")
+    return "; ".join(parts)
 
 
 def separation(row: BoardRow) -> str:
