@@ -268,3 +268,30 @@ def test_every_format_shows_the_ranks_over_several_data_sets(study, tmp_path):
     ranking = json.loads((tmp_path / "leaderboard.json").read_text())["ranking"]
     assert ranking["mean_ranks"] == [1.0, 2.0]
     assert "mean rank" in leaderboard_text(board)
+
+
+def test_the_distilled_student_is_compared_with_every_baseline(study, tmp_path):
+    from fersearch.report.leaderboard.formats import leaderboard_json, leaderboard_markdown
+    from fersearch.report.leaderboard.text import leaderboard_text
+
+    study.evaluation.protocol.update({"epochs": 1})
+    rivals = source(
+        "rivals",
+        [
+            (row("strong", "baseline", (1, 2, 3), params=100), logits(3.0, 3, 31)),
+            (row("weak", "baseline", (1, 2, 3), params=120), logits(0.2, 3, 32)),
+        ],
+    )
+    board = make_leaderboard([study, rivals])
+    contests = {item.second: item for item in board.boards[0].contests}
+    assert contests["strong"].gain.accuracy < 0 < contests["weak"].gain.accuracy
+    raw = [
+        paired_gain(
+            study.evaluation.logits["distilled"], rivals.evaluation.logits[key], LABELS
+        ).p_value
+        for key in contests
+    ]
+    assert [item.gain.p_value for item in contests.values()] == list(holm(raw))
+    assert "above in 1 of 2 comparisons" in leaderboard_text(board)
+    assert "1 : 12.0" in leaderboard_markdown(board)
+    assert len(leaderboard_json(board)["tables"][0]["contests"]) == 2

@@ -177,6 +177,8 @@ class Board:
         labels: True classes of the test images, int64 ``(N,)``.
         rows: By falling accuracy; ties by name.
         gains: The comparisons that its studies were made for.
+        contests: Every distilled student against every baseline, p-values corrected for their
+            number (Holm).
         searches: Histories of its searches.
         test_reads: How often each study opened the test split, by study.
     """
@@ -188,6 +190,7 @@ class Board:
     labels: NDArray[np.int64]
     rows: tuple[BoardRow, ...]
     gains: tuple[Gain, ...] = ()
+    contests: tuple[Gain, ...] = ()
     searches: tuple[SearchHistory, ...] = ()
     test_reads: Mapping[str, int] = field(default_factory=dict)
 

@@ -183,6 +183,7 @@ def make_board(sources: Sequence[Source], latencies: Mapping[str, Latency]) -> B
         labels=newest.labels,
         rows=tuple(against_first(rows, newest)),
         gains=tuple(gain for source in sources for gain in gains_of(source.evaluation)),
+        contests=tuple(contests(rows, newest)) if newest.kind != "ablation" else (),
         searches=tuple(history for source in sources for history in histories(source)),
         test_reads={source.study.name: source.evaluation.test_reads for source in sources},
     )
@@ -328,6 +329,22 @@ def gains_of(evaluation: Evaluation) -> list[Gain]:
         )
         for first, second in evaluation.pairs
         if first in rows and second in rows
+    ]
+
+
+def contests(rows: Sequence[BoardRow], evaluation: Evaluation) -> list[Gain]:
+    """Compare every distilled student with every baseline, corrected for their number (Holm)."""
+    found = [
+        Gain(study=row.study, first=row.title, second=rival.title, gain=gain)
+        for row in rows
+        for rival in rows
+        if row.role == "distilled" and rival.role == "baseline"
+        if (gain := paired_rows(row, rival, evaluation)) is not None
+    ]
+    adjusted = holm([item.gain.p_value for item in found])
+    return [
+        dataclasses.replace(item, gain=dataclasses.replace(item.gain, p_value=p_value))
+        for item, p_value in zip(found, adjusted, strict=True)
     ]
 
 

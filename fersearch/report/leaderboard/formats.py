@@ -67,6 +67,15 @@ def board_json(board: Board) -> dict[str, Any]:
                 }
                 for gain in board.gains
             ],
+            "contests": [
+                {
+                    "study": item.study,
+                    "first": item.first,
+                    "second": item.second,
+                    **to_plain(item.gain),
+                }
+                for item in board.contests
+            ],
             "searches": board.searches,
             "test_reads": board.test_reads,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
+from fersearch.report.leaderboard.contests import CONTEST_HEADER, contest_rows, contest_words
 from fersearch.report.leaderboard.ranking import ranking_rows, ranking_sentences
 from fersearch.report.leaderboard.words import (
     COLUMN_NOTES,
@@ -123,6 +124,11 @@ def board_parts(board: Board, place: int, boards: int) -> list[str]:
         for gain in map(gain_words, board.gains):
             text = f"{gain.sentence} {gain.tests} Compared: {gain.comparison}."
             parts.append(f"**{escape_markdown(gain.study)}.** {escape_markdown(text)}")
+    if board.contests:
+        parts.append("### The distilled student against each baseline")
+        parts.append(contest_words(board))
+        rows = [tuple(map(escape_markdown, row)) for row in contest_rows(board)]
+        parts.append(table(CONTEST_HEADER, rows, left=set(CONTEST_HEADER[:2])))
     parts.append("### Rows")
     parts += [row_part(row, rank) for row, rank in zip(board.rows, places, strict=True)]
     parts.append("### Protocol")

@@ -11,6 +11,7 @@ from fersearch.plugins import shipped
 from fersearch.report.figures.board import THEMES, Figure, board_figures
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
 from fersearch.report.leaderboard.columns import Column, Scale, accuracy_scale, columns_of
+from fersearch.report.leaderboard.contests import CONTEST_HEADER, contest_rows, contest_words
 from fersearch.report.leaderboard.ranking import ranking_rows, ranking_sentences
 from fersearch.report.leaderboard.sessions import latency_sessions
 from fersearch.report.leaderboard.words import (
@@ -165,6 +166,9 @@ def board_view(board: Board, place: int, boards: int) -> dict[str, Any]:
         "several_sessions": len(latency_sessions(board)) > 1,
         "table_notes": table_notes(board, scale),
         "gains": [gain_words(gain) for gain in board.gains],
+        "contests": contest_rows(board),
+        "contest_header": CONTEST_HEADER,
+        "contest_words": contest_words(board),
         "figures": [figure_view(figure) for figure in board_figures(board)],
         "protocol": [*protocol_rows(board.protocol), ("protocol hash", board.protocol_hash)],
         "reads": read_words(board),

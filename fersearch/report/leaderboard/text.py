@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fersearch.report.leaderboard.board import Board, Leaderboard
+from fersearch.report.leaderboard.contests import CONTEST_HEADER, contest_rows, contest_words
 from fersearch.report.leaderboard.ranking import ranking_rows, ranking_sentences
 from fersearch.report.text import (
     MISSING,
@@ -61,6 +62,12 @@ def _board_text(board: Board) -> str:
             )
         )
     lines = [title, plain_table(HEADER, cells, left=2)]
+    if board.contests:
+        lines += [
+            "",
+            contest_words(board),
+            plain_table(CONTEST_HEADER, contest_rows(board), left=2),
+        ]
     if any(row.latency is not None and row.latency.unsteady for row in board.rows):
         lines.append("?: unsteady latency, something else was running (p50 / min above 1.3)")
     return "\n".join(lines)
