@@ -295,3 +295,13 @@ def test_the_distilled_student_is_compared_with_every_baseline(study, tmp_path):
     assert "above in 1 of 2 comparisons" in leaderboard_text(board)
     assert "1 : 12.0" in leaderboard_markdown(board)
     assert len(leaderboard_json(board)["tables"][0]["contests"]) == 2
+
+
+def test_the_protocol_says_which_settings_are_not_of_every_row():
+    from fersearch.report.leaderboard.words import protocol_rows
+
+    shared = {"epochs": 8, "objective": "o", "teacher": "t", "budget": "fixed"}
+    names = [name for name, _ in protocol_rows(shared)]
+    assert names == ["epochs", "teacher (study)", "objective (study)", "budget (baselines)"]
+    alone = [name for name, _ in protocol_rows({"epochs": 8, "teacher": "t", "objective": "o"})]
+    assert alone == ["epochs", "teacher", "objective"]

@@ -23,6 +23,7 @@ from fersearch.report.text import (
     format_points,
     format_value,
 )
+from fersearch.search.protocol import COMPARED
 
 __all__ = [
     "COLUMN_NOTES",
@@ -203,11 +204,20 @@ def protocol_rows(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
     rest = [key for key in protocol if key not in titles]
     return [
         (
-            titles.get(key, str(key).replace("_", " ")),
+            titles.get(key, str(key).replace("_", " ")) + whose(key, protocol),
             space_words(protocol[key]) if key == "space" else format_value(protocol[key]),
         )
         for key in (*first, *rest)
     ]
+
+
+def whose(key: str, protocol: Mapping[str, Any]) -> str:
+    """Say which rows a setting belongs to, where a board has both studies and baselines."""
+    if "budget" not in protocol or "objective" not in protocol:
+        return ""
+    if key in {"budget", "learning_rate"}:
+        return " (baselines)"
+    return "" if key in {*COMPARED, "data", "data_kind", "layout"} else " (study)"
 
 
 def space_words(space: object) -> str:
