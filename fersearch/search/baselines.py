@@ -15,11 +15,11 @@ from fersearch.errors import FersearchError, InputError
 from fersearch.evaluations import Evaluation
 from fersearch.files import ensure_folder, file_lock, write_json
 from fersearch.models import Baseline, get_baseline, list_baselines
-from fersearch.records import RunRecord, digest, to_plain
+from fersearch.records import digest, to_plain
 from fersearch.search.evaluating import RowPlan, evaluate_rows
 from fersearch.search.objectives import StudyContext, baseline
-from fersearch.search.pool import Failure, Pool, make_pool
-from fersearch.search.progress import Listener, describe_trial, ignore_progress
+from fersearch.search.pool import Pool, make_pool
+from fersearch.search.progress import Listener, ignore_progress
 from fersearch.search.protocol import COMPARED, Protocol
 from fersearch.search.repeats import Candidate, Setting, pick, seeds_of, train_over_seeds
 from fersearch.search.session import Session, StudySettings
@@ -165,15 +165,7 @@ class _Runner(Session):
         self.phase, self.done, self.total = "search", len(book.finished()), self.plan.trials
         scheduler = self.scheduler(pool)
         book.resume(scheduler)
-
-        def on_result(run: str, result: RunRecord | Failure) -> None:
-            record = book.close(run, result)
-            self.estimate.run(record)
-            self.tracker.log(record)
-            self.done += 1
-            self.tell(message=describe_trial(record), finished=run)
-
-        scheduler.run(refill=lambda: book.refill(scheduler), on_result=on_result)
+        self.search_trials(book, scheduler)
         best = book.best()
         if best is None:
             raise FersearchError(
@@ -264,12 +256,8 @@ class _Runner(Session):
         self.check_folder()
         self.keep_protocol()
         self.open_tracking()
-        try:
+        with self.ending_tracked():
             return self._work(started)
-        except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            self.tracker.finish_study({}, state="interrupted" if interrupted else "failed")
-            raise
 
     def _work(self, started: float) -> dict[str, Any]:
         searches = []

@@ -8,7 +8,7 @@ from functools import partial
 
 from fersearch.records import RunRecord
 from fersearch.search.folder import StudyFolder
-from fersearch.search.objectives import Objective, StudyContext, alone
+from fersearch.search.objectives import PAPER, Objective, StudyContext, alone
 from fersearch.search.repeats import Candidate, Setting, seeds_of, train_over_seeds
 from fersearch.search.scheduler import Scheduler
 from fersearch.spec import Scalar
@@ -17,8 +17,6 @@ __all__ = ["Confirmation", "confirm"]
 
 DISTILLED = "distilled"
 ALONE = "student_alone"
-# The learning rate of a study that does not search one: the paper's.
-DEFAULT_RATE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,7 @@ def _control_settings(settings: Sequence[Mapping[str, Scalar]]) -> list[dict[str
     Those of the confirmed settings, and half of the best one's: the search tuned them for the
     distilled student, whose cross entropy weighs less, so the control's best may lie lower.
     """
-    rates = [float(params.get("learning_rate", DEFAULT_RATE)) for params in settings]
+    rates = [float(params.get("learning_rate", PAPER["learning_rate"])) for params in settings]
     return [{"learning_rate": rate} for rate in dict.fromkeys([*rates, rates[0] / 2])]
 
 

@@ -18,7 +18,7 @@ from fersearch.evaluations import Evaluation
 from fersearch.files import file_lock, write_json
 from fersearch.records import to_plain
 from fersearch.search.evaluating import RowPlan, evaluate_rows, teacher_plan
-from fersearch.search.objectives import RunPlan, alone, resolve_objective
+from fersearch.search.objectives import PAPER, RunPlan, alone, resolve_objective
 from fersearch.search.pool import Pool, make_pool
 from fersearch.search.progress import Listener, ignore_progress
 from fersearch.search.repeats import Candidate, Setting, pick, seeds_of, train_over_seeds
@@ -30,7 +30,6 @@ from fersearch.track import NullTracker, Sink
 __all__ = ["cell_key", "grid_cells", "run_grid"]
 
 ALONE = "student_alone"
-DEFAULT_RATE = 0.01
 
 
 def grid_cells(spec: StudySpec) -> list[dict[str, Scalar]]:
@@ -102,7 +101,9 @@ class _Runner(Session):
             )
             for cell in self.cells
         ]
-        rates = dict.fromkeys(float(c.get("learning_rate", DEFAULT_RATE)) for c in self.cells)
+        rates = dict.fromkeys(
+            float(c.get("learning_rate", PAPER["learning_rate"])) for c in self.cells
+        )
         controls = [
             Setting(
                 role=ALONE,
@@ -123,12 +124,8 @@ class _Runner(Session):
         finished = self.folder.load_result()
         if finished is not None and finished.get("study_hash") == self.protocol.study_hash:
             return finished
-        try:
+        with self.ending_tracked():
             return self._work(started)
-        except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            self.tracker.finish_study({}, state="interrupted" if interrupted else "failed")
-            raise
 
     def _work(self, started: float) -> dict[str, Any]:
         seeds = seeds_of(self.spec.search.seed, self.spec.budget.seeds)

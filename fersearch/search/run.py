@@ -14,15 +14,13 @@ from fersearch.errors import FersearchError, InputError
 from fersearch.evaluations import Evaluation
 from fersearch.files import ensure_folder, file_lock, write_json
 from fersearch.models import load_bundle, save_bundle
-from fersearch.records import RunRecord
 from fersearch.search.confirm import Confirmation, confirm
 from fersearch.search.evaluating import RowPlan, evaluate_rows, teacher_plan
 from fersearch.search.objectives import resolve_objective
 from fersearch.search.plots import draw_search_plots
-from fersearch.search.pool import Failure, make_pool
+from fersearch.search.pool import make_pool
 from fersearch.search.progress import (
     Listener,
-    describe_trial,
     ignore_progress,
 )
 from fersearch.search.repeats import pick
@@ -96,15 +94,7 @@ class _Runner(Session):
         resumed = self.book.resume(scheduler)
         if self.done or resumed:
             self.tell(message=f"continuing: {self.done} trials finished, {resumed} interrupted")
-
-        def on_result(name: str, result: RunRecord | Failure) -> None:
-            record = self.book.close(name, result)
-            self.estimate.run(record)
-            self.tracker.log(record)
-            self.done += 1
-            self.tell(message=describe_trial(record), finished=name)
-
-        scheduler.run(refill=lambda: self.book.refill(scheduler), on_result=on_result)
+        self.search_trials(self.book, scheduler)
 
     def confirm(self, scheduler: Scheduler) -> Confirmation:
         self.phase = "confirm"
@@ -149,12 +139,8 @@ class _Runner(Session):
         finished = self.folder.load_result()
         if finished is not None and self._still_holds(finished):
             return finished
-        try:
+        with self.ending_tracked():
             return self._work(study, started)
-        except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            self.tracker.finish_study({}, state="interrupted" if interrupted else "failed")
-            raise
 
     def _work(self, study: Study, started: float) -> dict[str, Any]:
         pool = make_pool(self.settings.jobs, plugins=self.settings.plugins)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ from fersearch.records import RunRecord
 from fersearch.search.estimate import Estimate
 from fersearch.search.folder import StudyFolder
 from fersearch.search.objectives import StudyContext
-from fersearch.search.pool import Pool
-from fersearch.search.progress import Listener, StudyProgress, describe_run
+from fersearch.search.pool import Failure, Pool
+from fersearch.search.progress import Listener, StudyProgress, describe_run, describe_trial
 from fersearch.search.protocol import Protocol, differences, make_protocol
 from fersearch.search.scheduler import Scheduler
+from fersearch.search.trials import TrialBook
 from fersearch.spec import StudySpec
 from fersearch.track import Sink
 
@@ -202,7 +205,7 @@ class Session:
             )
 
     def scheduler(self, pool: Pool) -> Scheduler:
-        """Return a scheduler whose results come to this session."""
+        """Return a scheduler that tells of its progress here."""
         return Scheduler(
             pool,
             dataset=self.dataset.path,
@@ -213,6 +216,28 @@ class Session:
             on_progress=self.on_progress,
             on_teacher=self.on_teacher,
         )
+
+    def search_trials(self, book: TrialBook, scheduler: Scheduler) -> None:
+        """Run the trials of a search to their number."""
+
+        def on_result(name: str, result: RunRecord | Failure) -> None:
+            record = book.close(name, result)
+            self.estimate.run(record)
+            self.tracker.log(record)
+            self.done += 1
+            self.tell(message=describe_trial(record), finished=name)
+
+        scheduler.run(refill=lambda: book.refill(scheduler), on_result=on_result)
+
+    @contextmanager
+    def ending_tracked(self) -> Iterator[None]:
+        """Let the tracker know when what happens inside is interrupted or fails."""
+        try:
+            yield
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self.tracker.finish_study({}, state="interrupted" if interrupted else "failed")
+            raise
 
     def timed(self, name: str, start: float) -> None:
         """Note how many seconds a phase took."""

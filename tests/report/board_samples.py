@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fersearch.models.latency import Latency
 from fersearch.report.leaderboard.board import (
     Board,
     BoardRow,
     Gain,
-    LatencyFigures,
     Leaderboard,
     SearchHistory,
     SearchTrial,
@@ -91,9 +91,9 @@ def draw_logits(
     return (1.3 * (skills * truth + noise)).astype(np.float32)
 
 
-def make_latency(p50: float, *, session: str = "bench-1", unsteady: bool = False) -> LatencyFigures:
+def make_latency(p50: float, *, session: str = "bench-1", unsteady: bool = False) -> Latency:
     """Return latency figures around a median."""
-    return LatencyFigures(
+    return Latency(
         runtime="eager",
         threads=2,
         image_size=48,

@@ -13,46 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fersearch.models.latency import Latency
 from fersearch.stats import PairedGain, RankComparison, TestMetrics
 
 __all__ = [
     "Board",
     "BoardRow",
     "Gain",
-    "LatencyFigures",
     "Leaderboard",
     "SearchHistory",
     "SearchTrial",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyFigures:
-    """Latency of one image on one host, in milliseconds.
-
-    Attributes:
-        runtime: What ran the network: ``eager`` (PyTorch).
-        threads: CPU threads.
-        image_size: Height and width of the image in pixels.
-        p50: Median.
-        p90: 90th percentile.
-        min: Smallest.
-        runs: Timed runs.
-        host: Processor, cores and system that it was measured on.
-        session: Name of the measurement: rows of one session were measured in turn.
-        unsteady: Whether p50 / min exceeds 1.3: something else was running.
-    """
-
-    runtime: str
-    threads: int
-    image_size: int
-    p50: float
-    p90: float
-    min: float
-    runs: int
-    host: str
-    session: str
-    unsteady: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,7 +71,7 @@ class BoardRow:
     macs: int | None
     macs_not_counted: tuple[str, ...]
     file_mb: float
-    latency: LatencyFigures | None = None
+    latency: Latency | None = None
     claimed: Mapping[str, float] | None = None
     versus_first: PairedGain | None = None
     p_value_vs_first: float | None = None

@@ -18,7 +18,6 @@ from fersearch.report.leaderboard.board import (
     Board,
     BoardRow,
     Gain,
-    LatencyFigures,
     Leaderboard,
     SearchHistory,
     SearchTrial,
@@ -36,8 +35,6 @@ from fersearch.stats import (
 from fersearch.track import TrackedRun, TrackedStudy
 
 __all__ = ["Source", "architectures", "load_sources", "make_leaderboard"]
-
-LATENCY_FIELDS = tuple(item.name for item in dataclasses.fields(LatencyFigures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +205,6 @@ def make_row(source: Source, row: TestedRow, latencies: Mapping[str, Latency]) -
     """Return a tested model as a row, not yet compared with any other."""
     evaluation = source.evaluation
     logits = evaluation.logits[row.key]
-    latency = latencies.get(architecture(evaluation, row).key)
     ids = {run.name: run.run_id for run in source.study.runs}
     kind = str(evaluation.protocol.get("data_kind", ""))
     return BoardRow(
@@ -225,9 +221,7 @@ def make_row(source: Source, row: TestedRow, latencies: Mapping[str, Latency]) -
         macs=row.macs,
         macs_not_counted=row.macs_not_counted,
         file_mb=row.file_mb,
-        latency=None
-        if latency is None
-        else LatencyFigures(**{name: getattr(latency, name) for name in LATENCY_FIELDS}),
+        latency=latencies.get(architecture(evaluation, row).key),
         claimed=claimed_for(row.model, row.role, kind),
         run_ids=tuple(ids[name] for name in row.runs if name in ids),
         study=evaluation.name,

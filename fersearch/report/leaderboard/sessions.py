@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fersearch.report.leaderboard.board import Board, LatencyFigures
+from fersearch.models.latency import Latency
+from fersearch.report.leaderboard.board import Board
 from fersearch.report.text import format_count
 
 __all__ = ["LatencySession", "latency_sessions"]
@@ -21,7 +22,7 @@ class LatencySession:
     """
 
     letter: str
-    latency: LatencyFigures
+    latency: Latency
     keys: tuple[str, ...]
 
     @property
@@ -51,7 +52,7 @@ def letter_of(number: int) -> str:
 
 def latency_sessions(board: Board) -> tuple[LatencySession, ...]:
     """Return the sessions of a board in the order of their first rows."""
-    found: dict[tuple[str, str, str, int, int], list[tuple[str, LatencyFigures]]] = {}
+    found: dict[tuple[str, str, str, int, int], list[tuple[str, Latency]]] = {}
     for row in board.rows:
         if row.latency is not None:
             figures = row.latency
