@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fersearch.files import atomic_path, write_text
+from fersearch.report.paper.claims import load_claims
 from fersearch.report.summary import is_drawn
 from fersearch.report.text import (
     code_block,
@@ -23,14 +24,6 @@ from fersearch.report.text import (
 
 __all__ = ["baselines_text", "grid_text", "write_grid_report"]
 
-# The paper's Table I: (temperature, alpha) -> "precision".
-CLAIMED_PRECISION = {
-    (4.0, 0.4): 0.899,
-    (6.0, 0.2): 0.893,
-    (6.0, 0.4): 0.988,
-    (6.0, 0.6): 0.906,
-    (8.0, 0.4): 0.891,
-}
 HEATMAP_FILE = "figures/grid.png"
 
 
@@ -119,7 +112,15 @@ def claimed_precision(params: Mapping[str, Any]) -> float | None:
     """Return what the paper's Table I prints for a cell, or None."""
     if "temperature" not in params or "alpha" not in params:
         return None
-    return CLAIMED_PRECISION.get((float(params["temperature"]), float(params["alpha"])))
+    wanted = (float(params["temperature"]), float(params["alpha"]))
+    return next(
+        (
+            claim.value
+            for claim in load_claims().of_table("I")
+            if (claim.temperature, claim.alpha) == wanted
+        ),
+        None,
+    )
 
 
 def grid_notes(result: Mapping[str, Any]) -> list[str]:
