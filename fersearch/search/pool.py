@@ -32,11 +32,13 @@ class Failure:
         message: What happened, in one line.
         exit_code: Exit code of an error that was meant for the user; 0 for any other.
         details: The traceback.
+        died: The process ended; what it was doing may well succeed if it is done again.
     """
 
     message: str
     exit_code: int = 0
     details: str = ""
+    died: bool = False
 
     def error(self) -> FersearchError:
         """Return it as an error to raise."""
@@ -268,7 +270,7 @@ class ProcessPool:
         self._workers[index] = self._start()
         reason = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-        return worker.task, Failure(message=f"its process ended with {reason}{hint}")
+        return worker.task, Failure(message=f"its process ended with {reason}{hint}", died=True)
 
     def close(self) -> None:
         """Stop the workers at once."""

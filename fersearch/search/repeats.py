@@ -155,7 +155,7 @@ def train_over_seeds(
         folder.checkpoint(name).unlink(missing_ok=True)
         on_record(result)
 
-    scheduler.run(refill=lambda: None, on_result=on_result)
+    scheduler.run(refill=lambda: None, on_result=on_result, repeat_lost=True)
     records = {record.run_id: record for record in folder.records()}
     return tuple(
         Candidate(

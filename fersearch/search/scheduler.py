@@ -31,6 +31,7 @@ class Scheduler:
         protocol_hash: Digest of its protocol.
         on_progress: Told of every epoch; returning False prunes the run.
         on_teacher: Told of every teacher once it is there.
+        on_lost: Told the name of a task whose worker died, and why, when it is done again.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Scheduler:
         protocol_hash: str,
         on_progress: Callable[[Progress], bool],
         on_teacher: Callable[[RunRecord], None],
+        on_lost: Callable[[str, Failure], None],
     ) -> None:
         self._pool = pool
         self._dataset = dataset
@@ -53,11 +55,14 @@ class Scheduler:
         self._protocol_hash = protocol_hash
         self._on_progress = on_progress
         self._on_teacher = on_teacher
+        self._on_lost = on_lost
         self._waiting: list[tuple[TrainTask, Want | None]] = []
         self._teachers: deque[tuple[Want, TeacherTask]] = deque()
         self._wanted: set[Want] = set()
         self._ready: set[Want] = set()
-        self._running: dict[str, Want] = {}
+        self._running_teachers: dict[str, tuple[Want, TeacherTask]] = {}
+        self._running: dict[str, tuple[TrainTask, Want | None]] = {}
+        self._repeated: set[str] = set()
 
     @property
     def open_runs(self) -> int:
@@ -119,12 +124,17 @@ class Scheduler:
         *,
         refill: Callable[[], None],
         on_result: Callable[[str, RunRecord | Failure], None],
+        repeat_lost: bool = False,
     ) -> None:
         """Work until nothing is left.
+
+        A teacher whose worker died is done again, once, from its last checkpoint: several runs
+        wait for it, and what killed the worker need not have been its fault.
 
         Args:
             refill: Called whenever a worker may be free; may :meth:`add` runs.
             on_result: Told the name and result of every training run.
+            repeat_lost: Do training runs whose worker died again, once, as well.
 
         Raises:
             FersearchError: A teacher could not be made.
@@ -137,10 +147,26 @@ class Scheduler:
                     raise FersearchError("the workers are idle while runs wait for a teacher")
                 return
             name, result = self._pool.wait(self._on_progress)
-            if name in self._running:
-                self._teacher_done(self._running.pop(name), result)
+            if name in self._running_teachers:
+                want, teacher = self._running_teachers.pop(name)
+                if self._lost(name, result):
+                    self._teachers.appendleft((want, teacher))
+                else:
+                    self._teacher_done(want, result)
+                continue
+            entry = self._running.pop(name)
+            if repeat_lost and self._lost(name, result):
+                self._waiting.insert(0, entry)
             elif result is not None:
                 on_result(name, result)
+
+    def _lost(self, name: str, result: Result) -> bool:
+        """Tell whether a task's worker died for the first time."""
+        if not isinstance(result, Failure) or not result.died or name in self._repeated:
+            return False
+        self._repeated.add(name)
+        self._on_lost(name, result)
+        return True
 
     def _teacher_done(self, want: Want, result: Result) -> None:
         if isinstance(result, Failure):
@@ -152,14 +178,15 @@ class Scheduler:
     def _submit(self) -> None:
         # Teachers first: several runs wait for each.
         while self._pool.free and self._teachers:
-            want, task = self._teachers.popleft()
-            name = f"{task.label.run_id} for seed {want[1]} ({want[0]})"
-            self._running[name] = want
-            self._pool.submit(name, task)
+            want, teacher = self._teachers.popleft()
+            name = f"{teacher.label.run_id} for seed {want[1]} ({want[0]})"
+            self._running_teachers[name] = want, teacher
+            self._pool.submit(name, teacher)
         for entry in list(self._waiting):
-            task_, want_ = entry
+            task, needed = entry
             if not self._pool.free:
                 return
-            if want_ is None or want_ in self._ready:
+            if needed is None or needed in self._ready:
                 self._waiting.remove(entry)
-                self._pool.submit(task_.label.run_id, task_)
+                self._running[task.label.run_id] = entry
+                self._pool.submit(task.label.run_id, task)

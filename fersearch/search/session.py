@@ -164,6 +164,10 @@ class Session:
                 finished=record.run_id,
             )
 
+    def on_lost(self, name: str, failure: Failure) -> None:
+        """Hear of a task that is done again because its worker died."""
+        self.tell(message=f"{name.split()[0]} is done again: {failure.message}")
+
     def on_record(self, record: RunRecord) -> None:
         """Hear of a full run that ended."""
         self.tracker.log(record)
@@ -215,6 +219,7 @@ class Session:
             protocol_hash=self.protocol.protocol_hash,
             on_progress=self.on_progress,
             on_teacher=self.on_teacher,
+            on_lost=self.on_lost,
         )
 
     def search_trials(self, book: TrialBook, scheduler: Scheduler) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import TINY_DATA
+from conftest import ROOT, TINY_DATA
 from optuna.trial import TrialState
 
 pytestmark = pytest.mark.slow
@@ -31,8 +31,8 @@ def start(tmp_path, workspace, tiny_study_file, tiny_plugin):
     """Start the tiny study as a process of its own; ``slow`` gives a test time to interrupt."""
     processes = []
 
-    def run(*arguments, slow=False):
-        student = ["--student", "tiny_slow"] if slow else ["--student", "tiny_student"]
+    def run(*arguments, slow=False, student="tiny_student"):
+        student = ["--student", "tiny_slow" if slow else student]
         command = [
             *(sys.executable, "-m", "fersearch", "study", str(tiny_study_file)),
             *("--data", TINY_DATA, "--plugin", str(tiny_plugin), "--no-track"),
@@ -135,18 +135,70 @@ def _alive(pid):
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
-def test_a_killed_worker_costs_one_failed_trial_and_not_the_study(start, workspace):
-    process = start("--jobs", "2", "--threads", "1", slow=True)
-    wait_until(lambda: any(reports(workspace)))
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [
-        child for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
-    ]
-    os.kill(int(workers[0]), signal.SIGKILL)
-    _, err = finish(process)
-    result = json.loads((workspace / "studies" / "tiny" / "result.json").read_text())
-    assert result["trials"] == {"complete": 5, "pruned": 0, "failed": 1}
+FATAL = ROOT / "tests" / "plugins" / "fatal_models.py"
+
+
+@pytest.fixture
+def deaths(tmp_path, monkeypatch):
+    """Say how many times the fatal networks kill the process that trains them."""
+
+    def set_number(number):
+        folder = tmp_path / "lives"
+        folder.mkdir()
+        for life in range(number):
+            (folder / str(life)).touch()
+        monkeypatch.setenv("FATAL_LIVES", str(folder))
+
+    return set_number
+
+
+def result_of(workspace, kind="studies", name="tiny"):
+    return json.loads((workspace / kind / name / "result.json").read_text())
+
+
+def test_a_killed_worker_costs_one_failed_trial_and_not_the_study(start, workspace, deaths):
+    deaths(1)
+    _, err = finish(
+        start("--jobs", "2", "--threads", "1", "--plugin", str(FATAL), student="fatal_student")
+    )
+    assert result_of(workspace)["trials"] == {"complete": 5, "pruned": 0, "failed": 1}
     assert "signal 9" in err
+
+
+def test_a_teacher_whose_worker_was_killed_is_made_again(start, workspace, tiny_study_file, deaths):
+    deaths(1)
+    text = tiny_study_file.read_text()
+    tiny_study_file.write_text(text.replace("tiny_teacher", "fatal_teacher"))
+    _, err = finish(start("--jobs", "2", "--threads", "1", "--plugin", str(FATAL)))
+    assert result_of(workspace)["trials"] == {"complete": 6, "pruned": 0, "failed": 0}
+    assert "is done again: its process ended with signal 9" in err
+
+
+def test_a_teacher_that_kills_every_worker_ends_the_study(
+    start, workspace, tiny_study_file, deaths
+):
+    deaths(20)
+    text = tiny_study_file.read_text()
+    tiny_study_file.write_text(text.replace("tiny_teacher", "fatal_teacher"))
+    process = start("--jobs", "2", "--threads", "1", "--plugin", str(FATAL))
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert "a worker failed: its process ended with signal 9" in err.splitlines()[-1]
+
+
+def test_a_full_run_whose_worker_was_killed_is_done_again(tmp_path, workspace, tiny_plugin, deaths):
+    deaths(1)
+    command = [
+        *(sys.executable, "-m", "fersearch", "baseline", "run", "fatal_student", "--data"),
+        *(TINY_DATA, "--plugin", str(tiny_plugin), "--plugin", str(FATAL), "--no-track"),
+        *("--workspace", str(workspace), "--epochs", "2", "--seeds", "2", "--jobs", "2"),
+        *("--threads", "1", "--batch-size", "16"),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "is done again: its process ended with signal 9" in ended.stderr
+    row = result_of(workspace, "baselines", "baselines")["rows"]["fatal_student"]
+    assert len(row["test"]["seeds"]) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
