@@ -12,10 +12,10 @@ from typing import Generic, TypeVar
 
 from fersearch.api.inputs import default_workspace
 from fersearch.api.setup import EXPERIMENT, load_plugins
+from fersearch.deploy.latency import Architecture, Latency, describe_host, measure_latencies
 from fersearch.errors import FersearchError, InputError, suggestion
 from fersearch.evaluations import GRAD_CAM_FILE, GradCams, load_grad_cams
 from fersearch.files import write_json
-from fersearch.models.latency import Architecture, Latency, describe_host, measure_latencies
 from fersearch.records import to_plain
 from fersearch.report.leaderboard.board import Board, Leaderboard
 from fersearch.report.leaderboard.collect import (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fersearch.models.latency import Latency
+from fersearch.deploy.latency import Latency
 from fersearch.report.leaderboard.board import (
     Board,
     BoardRow,

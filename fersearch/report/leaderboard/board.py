@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fersearch.models.latency import Latency
+from fersearch.deploy.latency import Latency
 from fersearch.stats import PairedGain, RankComparison, TestMetrics
 
 __all__ = [

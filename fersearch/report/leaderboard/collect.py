@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from fersearch.deploy.latency import Architecture, Latency
 from fersearch.environment import installed_version
 from fersearch.errors import FersearchError
 from fersearch.evaluations import Evaluation, TestedRow, load_evaluation
-from fersearch.models.latency import Architecture, Latency
 from fersearch.report.leaderboard.board import (
     Board,
     BoardRow,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fersearch.models.latency import Latency
+from fersearch.deploy.latency import Latency
 from fersearch.report.leaderboard.board import Board
 from fersearch.report.text import format_count
 

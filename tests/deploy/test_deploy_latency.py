@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from fersearch.deploy import latency
+from fersearch.deploy.latency import Architecture, LatencyReport, measure_latencies
 from fersearch.errors import FersearchError, InputError
-from fersearch.models import latency
-from fersearch.models.latency import Architecture, LatencyReport, measure_latencies
 
 PLUGIN = '''
 """A network that chatters, one that fails, one that ends its process, and a runtime."""
@@ -27,7 +27,7 @@ import torch
 from timm.models import register_model
 from torch import nn
 
-from fersearch.models.latency import RUNTIMES
+from fersearch.deploy.latency import RUNTIMES
 
 print("imported")
 RUNTIMES["sleeping"] = lambda network, image: lambda: time.sleep(0.0005)

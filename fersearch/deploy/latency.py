@@ -4,7 +4,7 @@ Latencies are compared, so what else the machine does must hit all networks alik
 its own (no caches, threads or allocations of a training run), and short turns in rounds instead of
 one network after the other, each round beginning with another network. A turn begins with one run
 that is not timed, so that no network pays for the caches that its predecessor filled. The same
-module is that process: ``python -m fersearch.models.latency`` reads a request from standard input
+module is that process: ``python -m fersearch.deploy.latency`` reads a request from standard input
 and writes the times to standard output, both as JSON.
 """
 
@@ -36,7 +36,7 @@ from fersearch.records import canonical_json, digest
 
 __all__ = ["RUNTIMES", "Architecture", "Latency", "LatencyReport", "measure_latencies"]
 
-WORKER = "fersearch.models.latency"
+WORKER = "fersearch.deploy.latency"
 THREADS = 1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 UNSTEADY = 1.3
@@ -337,6 +337,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     # Not this copy of the module but the one that plug-ins import, with its table of runtimes.
-    from fersearch.models import latency
+    from fersearch.deploy import latency
 
     latency.main()
