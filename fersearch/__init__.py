@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fersearch.api import (
+        BackbonesResult,
         BaselineResult,
         Network,
         StudyResult,
         distil,
         evaluate,
+        export,
         load_data,
         load_network,
+        open_model,
+        predict,
+        run_backbones,
         run_baselines,
         run_study,
         train_student,
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from fersearch.errors import FersearchError, InputError
 
 __all__ = [
+    "BackbonesResult",
     "BaselineResult",
     "FersearchError",
     "InputError",
@@ -33,8 +39,12 @@ __all__ = [
     "__version__",
     "distil",
     "evaluate",
+    "export",
     "load_data",
     "load_network",
+    "open_model",
+    "predict",
+    "run_backbones",
     "run_baselines",
     "run_study",
     "train_student",
@@ -44,6 +54,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BackbonesResult": "fersearch.api",
     "BaselineResult": "fersearch.api",
     "FersearchError": "fersearch.errors",
     "InputError": "fersearch.errors",
@@ -51,8 +62,13 @@ _HOMES = {
     "StudyResult": "fersearch.api",
     "distil": "fersearch.api",
     "evaluate": "fersearch.api",
+    "export": "fersearch.api",
     "load_data": "fersearch.api",
     "load_network": "fersearch.api",
+    # Not by way of the API: an ONNX file is opened and asked without PyTorch.
+    "open_model": "fersearch.deploy.opening",
+    "predict": "fersearch.deploy.predicting",
+    "run_backbones": "fersearch.api",
     "run_baselines": "fersearch.api",
     "run_study": "fersearch.api",
     "train_student": "fersearch.api",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +15,7 @@ from fersearch.errors import InputError, suggestion
 from fersearch.records import ParameterValue
 
 __all__ = [
+    "default_workspace",
     "describe_environment",
     "device_name",
     "installed_version",
@@ -34,8 +34,16 @@ CPUS = Path("/sys/devices/system/cpu")
 PROC = Path("/proc")
 
 
+def default_workspace(workspace: str | Path | None = None) -> Path:
+    """Return the workspace: the argument, else ``$FERSEARCH_WORKSPACE``, else ``./workspace``."""
+    named = workspace or os.environ.get("FERSEARCH_WORKSPACE") or "workspace"
+    return Path(named).expanduser()
+
+
 def installed_version(distribution: str) -> str | None:
     """Return the version of an installed distribution without importing it; ``None`` if absent."""
+    from importlib import metadata  # it loads the whole of email
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

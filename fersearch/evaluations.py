@@ -64,6 +64,11 @@ class TestedRow:
         notes: What a reader must know about the row.
         train_seconds: Wall-clock seconds of training, all seeds.
         command: The command that reproduces the row; the evaluation's when empty.
+        deployed: What the ONNX files of one of its networks give, tested in the same opening of
+            the test split; None where none was exported. ``int8_accuracy`` and ``fp32_accuracy``
+            on the test split, ``int8_val_accuracy`` and ``fp32_val_accuracy`` on validation, all
+            in 0-1; ``int8_file_mb`` and ``onnx_file_mb`` in megabytes (1e6 bytes). Any may be
+            missing, and texts may stand beside them.
     """
 
     __test__ = False
@@ -86,6 +91,7 @@ class TestedRow:
     notes: tuple[str, ...] = ()
     train_seconds: float = 0.0
     command: str = ""
+    deployed: Mapping[str, float | str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

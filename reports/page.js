@@ -97,7 +97,7 @@
         .map((entry, place) => ({ entry, place, key: keyOf(entry, column) }))
         .sort((a, b) => compare(a.key, b.key, sign) || a.place - b.place)
         .forEach(({ entry }) => table.append(entry));
-      say(`, sorted by ${first("span", head).textContent}, ${direction}`);
+      say(`, sorted by ${head.dataset.name}, ${direction}`);
     }
 
     heads.forEach((head, column) => first("button", head).addEventListener("click", () => sortBy(column)));

@@ -41,8 +41,45 @@ SMALL = {
 }
 
 
+def test_every_student_of_the_shipped_backbones_study_can_be_trained_on_its_images():
+    from fersearch.models.students import resolve_students
+
+    training = load_study("backbones").training
+    found = resolve_students(training.students, classes=8, image_size=48, dropout=training.dropout)
+    assert not found.refused
+    assert tuple(student.name for student in found.accepted) == training.students
+    assert all(5e5 < student.params < 6e6 for student in found.accepted)
+    assert all(student.drops_out for student in found.accepted)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_shipped("studies", ".toml"))
+def test_the_shipped_backbones_study_runs_on_tiny_data(tmp_path, tiny_data, tiny_cache):
+    import fersearch
+
+    shutil.copytree(tiny_cache / "data", tmp_path / "cache" / "data")
+    result = fersearch.run_backbones(
+        students=["lcnet_100"],
+        data=TINY_DATA,
+        workspace=tmp_path,
+        jobs=1,
+        threads=1,
+        track=False,
+        settings={**SMALL, "budget.trials": 2},
+    )
+    (row,) = result.content["students"]
+    assert row["test"]["distilled"]["accuracy"] >= 0
+    assert result.report.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in list_shipped("studies", ".toml")
+        if not load_study(name).training.students  # those run once for each
+    ],
+)
 def test_every_shipped_study_runs_on_tiny_data_with_its_own_networks(
     name, tmp_path, tiny_data, tiny_cache
 ):

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from fersearch.data import Dataset
 from fersearch.data import load_data as load_store
+from fersearch.environment import default_workspace
 from fersearch.models import read_weights
 
 __all__ = ["checked_weights", "default_workspace", "load_data"]
-
-
-def default_workspace(workspace: str | Path | None = None) -> Path:
-    """Return the workspace: the argument, else ``$FERSEARCH_WORKSPACE``, else ``./workspace``."""
-    named = workspace or os.environ.get("FERSEARCH_WORKSPACE") or "workspace"
-    return Path(named).expanduser()
 
 
 def load_data(

@@ -201,6 +201,7 @@ def distil(
     temperature: float = 6.0,
     alpha: float = 0.4,
     loss: str = "kd",
+    loss_options: Mapping[str, float] | None = None,
     **training: Any,
 ) -> Network:
     """Train a student on a teacher's soft labels, which are computed once and replayed.
@@ -211,9 +212,13 @@ def distil(
         temperature: T > 0 of Eq 4-6.
         alpha: Weight of the soft term, in 0-1 (Eq 9).
         loss: ``kd``, ``dkd``, ``logit_std`` or ``dist``.
+        loss_options: The loss's own parameters, such as ``{"dkd_other_weight": 4.0}``; a missing
+            one keeps its default.
         **training: As for :func:`train_student`.
     """
-    settings = LossSettings(name=loss, temperature=temperature, alpha=alpha)
+    settings = LossSettings(
+        name=loss, temperature=temperature, alpha=alpha, options=dict(loss_options or {})
+    )
     if teacher.job.data_sha256 != data.info.sha256:
         raise InputError(
             "the teacher was trained on other data than the student is given",

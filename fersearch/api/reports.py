@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,12 +10,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from fersearch.api.inputs import default_workspace
+from fersearch.api.latencies import chosen_runtimes, session_latencies
 from fersearch.api.setup import EXPERIMENT, load_plugins
-from fersearch.deploy.latency import Architecture, Latency, describe_host, measure_latencies
 from fersearch.errors import FersearchError, InputError, suggestion
 from fersearch.evaluations import GRAD_CAM_FILE, GradCams, load_grad_cams
-from fersearch.files import write_json
-from fersearch.records import to_plain
 from fersearch.report.leaderboard.board import Board, Leaderboard
 from fersearch.report.leaderboard.collect import (
     Source,
@@ -60,6 +57,7 @@ def leaderboard(
     out: str | Path | None = None,
     name: str = "leaderboard",
     latency: bool = True,
+    runtimes: Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
     command: str = "",
     tell: Tell = lambda text: None,
@@ -74,7 +72,10 @@ def leaderboard(
         out: Folder to write to; ``reports/NAME`` in the workspace when None.
         name: Name of the report.
         latency: Whether latencies that were not measured on this machine yet are measured now.
-        plugins: Files that register models of the user's own.
+        runtimes: What latencies are shown, the main one first, by name in
+            :data:`fersearch.deploy.runtimes.RUNTIMES`. When empty: ONNX Runtime in float32 and in
+            8 bits; PyTorch in eager mode where the packages for that are not installed.
+        plugins: Files that register models, or runtimes, of the user's own.
         command: What to show as the command that makes the report.
         tell: Told what is being done.
 
@@ -85,11 +86,28 @@ def leaderboard(
         home = default_workspace(workspace).resolve()
         target = _target(home, out, name)
         check_formats(formats)
-        board, _, warnings = _collect(
-            home, tracking_uri, studies, latency, plugins, command, Path(scratch), tell
+        load_plugins(plugins)
+        names, warnings = chosen_runtimes(runtimes)
+        tracked = _read(home, Path(scratch), tracking_uri=tracking_uri, names=studies, tell=tell)
+        measured = session_latencies(
+            architectures(tracked.sources),
+            home,
+            runtimes=names,
+            measure=latency,
+            plugins=plugins,
+            tell=tell,
+        )
+        board = make_leaderboard(
+            tracked.sources,
+            left_out=tracked.left_out,
+            latencies=measured.latencies,
+            runtimes=names,
+            tracking=tracked.shown,
+            command=command,
         )
     files = write_leaderboard(board, target, formats)
-    return ReportResult(board, tuple(files), (*board.left_out, *warnings))
+    said = (*warnings, *measured.warnings) if latency or measured.latencies else ()
+    return ReportResult(board, tuple(files), (*board.left_out, *said))
 
 
 def paper(
@@ -124,13 +142,15 @@ def paper(
         home = default_workspace(workspace).resolve()
         target = _target(home, out, name)
         check_formats(formats)
-        board, sources, warnings = _collect(
-            home, tracking_uri, studies, False, plugins, command, Path(scratch), tell
+        load_plugins(plugins)
+        tracked = _read(home, Path(scratch), tracking_uri=tracking_uri, names=studies, tell=tell)
+        board = make_leaderboard(
+            tracked.sources, left_out=tracked.left_out, tracking=tracked.shown, command=command
         )
-        cams, classes, problems = figure_panels(board, sources)
+        cams, classes, problems = figure_panels(board, tracked.sources)
         content = paper_report(board, cams=cams, cam_classes=classes)
         files = write_paper(content, target, formats)
-    return ReportResult(content, tuple(files), (*board.left_out, *warnings, *problems))
+    return ReportResult(content, tuple(files), (*board.left_out, *problems))
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -153,17 +173,18 @@ def _target(home: Path, out: str | Path | None, name: str) -> Path:
     return home / "reports" / name if out is None else Path(out).expanduser().resolve()
 
 
-def _collect(
-    home: Path,
-    tracking_uri: str | None,
-    names: Sequence[str],
-    latency: bool,
-    plugins: Sequence[str | Path],
-    command: str,
-    scratch: Path,
-    tell: Tell,
-) -> tuple[Leaderboard, list[Source], list[str]]:
-    load_plugins(plugins)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tracked:
+    """What was read: studies with their evaluations, what has none and why, and where from."""
+
+    sources: list[Source]
+    left_out: list[str]
+    shown: str
+
+
+def _read(
+    home: Path, scratch: Path, *, tracking_uri: str | None, names: Sequence[str], tell: Tell
+) -> _Tracked:
     tell("reading the tracked runs")
     shown, tracked = read_studies(home, tracking_uri, experiment=EXPERIMENT, folder=scratch)
     known = list(dict.fromkeys(study.name for study in tracked))
@@ -179,52 +200,7 @@ def _collect(
             f"no study in {shown} has test figures: {'; '.join(left_out)}",
             "let one finish: fersearch study list shows how far they are",
         )
-    latencies, warnings = _latencies(architectures(sources), home, latency, plugins, tell)
-    board = make_leaderboard(
-        sources, left_out=left_out, latencies=latencies, tracking=shown, command=command
-    )
-    return board, sources, warnings
-
-
-def _latencies(
-    wanted: Sequence[Architecture],
-    home: Path,
-    measure: bool,
-    plugins: Sequence[str | Path],
-    tell: Tell,
-) -> tuple[dict[str, Latency], list[str]]:
-    """Return the latencies of one session that covers all networks; measure them if allowed.
-
-    Figures of different sessions are never mixed: something else may have run meanwhile.
-    """
-    keys = {item.key for item in wanted}
-    folder = home / "cache" / "latency"
-    host = describe_host()
-    newest: dict[str, Latency] = {}
-    for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            found = {key: Latency(**figures) for key, figures in content["latencies"].items()}
-        except (OSError, ValueError, TypeError, KeyError):
-            path.unlink(missing_ok=True)  # a cache: what cannot be read is measured again
-            continue
-        # One that failed is tried again: its plug-in may be loaded now.
-        if keys <= set(found) and all(item.host == host for item in found.values()):
-            newest = found
-    if newest or not measure:
-        return newest, []
-    tell(f"measuring the latency of {len(wanted)} networks, in turn, in a process of their own")
-    try:
-        report = measure_latencies(wanted, plugins=plugins)
-    except FersearchError as error:
-        return {}, [f"the latencies could not be measured: {error}"]
-    sessions = [item.session for item in report.latencies.values()]
-    if sessions:
-        write_json(folder / f"{sessions[0]}.json", to_plain(report))
-    models = {item.key: item.model for item in wanted}
-    return dict(report.latencies), [
-        f"no latency of {models[key]}: {why}" for key, why in report.failures.items()
-    ]
+    return _Tracked(sources=sources, left_out=left_out, shown=shown)
 
 
 def figure_panels(

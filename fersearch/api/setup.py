@@ -15,6 +15,7 @@ from fersearch.distill import Execution
 from fersearch.environment import resolve_device, usable_cores
 from fersearch.errors import InputError
 from fersearch.models import create
+from fersearch.models.trainable import check_trainable
 from fersearch.plugins import load_installed_plugins, load_plugin
 from fersearch.search import StudySettings, check_storage
 from fersearch.spec import StudySpec
@@ -42,6 +43,7 @@ class Place:
         track: Whether MLflow is written to at all.
         timeout: Seconds after which no new trial is started.
         plugins: Files that register models of the user's own.
+        export: Whether a study's student is exported to ONNX, where the packages for it are there.
         on_decode: Told of the data's decoding, (images done, images in all).
         on_data: Told of the data set once it is open.
         command: What to show as the command that reproduces the result.
@@ -58,6 +60,7 @@ class Place:
     track: bool = True
     timeout: float | None = None
     plugins: Sequence[str | Path] = ()
+    export: bool = True
     on_decode: Callable[[int, int], None] | None = None
     on_data: Callable[[Dataset], None] | None = None
     command: str = ""
@@ -88,13 +91,17 @@ def load_plugins(plugins: Sequence[str | Path]) -> None:
         load_plugin(plugin)
 
 
-def prepare(spec: StudySpec, place: Place, *, models: Models) -> Prepared:
+def prepare(
+    spec: StudySpec, place: Place, *, models: Models, dropout: float | None = None
+) -> Prepared:
     """Check everything that can be checked before training, and open the data.
 
     Args:
         spec: The study.
         place: Where and how it runs.
         models: Names and options of all networks that will be built.
+        dropout: Dropout rate that they are trained with, by plain cross entropy; None for models
+            that bring a loss of their own, which are built and not tried.
 
     Raises:
         InputError: A setting, a network, the storage or the data is wrong.
@@ -124,7 +131,14 @@ def prepare(spec: StudySpec, place: Place, *, models: Models) -> Prepared:
     )
     if place.on_data is not None:
         place.on_data(dataset)
-    check_models(models, classes=len(dataset.info.classes), image_size=dataset.info.image_size)
+    classes, size = len(dataset.info.classes), dataset.info.image_size
+    if dropout is None:
+        check_models(models, classes=classes, image_size=size)
+    else:
+        for name, options in models:
+            check_trainable(
+                name, classes=classes, image_size=size, dropout=dropout, options=options
+            )
     settings = StudySettings(
         workspace=place.home,
         name=place.name,
@@ -133,6 +147,7 @@ def prepare(spec: StudySpec, place: Place, *, models: Models) -> Prepared:
         execution=Execution(device=chosen, threads=threads),
         timeout=place.timeout,
         plugins=tuple(str(plugin) for plugin in place.plugins),
+        export=place.export,
         command=place.command,
     )
     return Prepared(dataset=dataset, settings=settings)

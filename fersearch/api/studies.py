@@ -10,6 +10,12 @@ from typing import Any
 
 from fersearch.api.inputs import checked_weights
 from fersearch.api.setup import Place, Prepared, load_plugins, open_tracker, prepare
+from fersearch.api.students import (
+    PATTERN,
+    searches_students,
+    student_patterns,
+    with_students,
+)
 from fersearch.errors import InputError
 from fersearch.models import create, load_weights
 from fersearch.report import grid_text, summary_text, write_grid_report, write_study_report
@@ -22,7 +28,13 @@ from fersearch.search import (
     run_grid,
 )
 from fersearch.search import run_study as run_engine
-from fersearch.spec import CategoricalParameter, StudySpec, load_study, override
+from fersearch.spec import (
+    CategoricalParameter,
+    StudySpec,
+    load_study,
+    override,
+    with_loss,
+)
 
 __all__ = ["StudyResult", "run_study"]
 
@@ -84,7 +96,13 @@ def run_study(
     where = Place(**place)
     load_plugins(where.plugins)
     changes = dict(settings or {})
-    spec = _with_settings(load_study(study), changes)
+    loaded = load_study(study)
+    if loaded.training.students and "training.students" not in changes:
+        raise InputError(
+            f"the study {loaded.name} runs once for each of its students",
+            "call fersearch.run_backbones, or name the students to search among in the settings",
+        )
+    spec = with_settings(loaded, changes)
     grid = spec.search.sampler == "grid"
     if grid:
         grid_cells(spec)
@@ -95,9 +113,15 @@ def run_study(
             )
     weights, weights_sha256 = checked_weights(teacher_weights)
     teachers = [(spec.teacher.model, options) for options in _teacher_options(spec)]
-    models = [(spec.training.student, spec.training.student_options), *teachers]
-    prepared = prepare(spec, where, models=models)
+    check_objectives(spec)
+    several = searches_students(spec)
+    own = [] if several else [(spec.training.student, spec.training.student_options)]
+    prepared = prepare(spec, where, models=[*own, *teachers], dropout=spec.training.dropout)
     notes = _weight_notes(spec, prepared, weights)
+    if several:
+        spec, left_out = with_students(spec, prepared.dataset.info)
+        notes += left_out
+        check_objectives(spec)
     for note in notes:
         listener(StudyProgress(phase="search", message=note))
     engine = dataclasses.replace(
@@ -122,6 +146,41 @@ def run_study(
     return StudyResult(result, home.path, warnings)
 
 
+def check_objectives(spec: StudySpec) -> None:
+    """Refuse a limit without costs, a grid with them, and costs that are the same for all trials.
+
+    Raises:
+        InputError: As said.
+    """
+    search = spec.search
+    if search.max_latency_ms is not None and not search.costs:
+        raise InputError(
+            "a limit on the latency needs a Pareto search",
+            "give --objective accuracy --objective latency as well",
+        )
+    if not search.costs:
+        return
+    if search.sampler == "grid":
+        raise InputError(
+            f"the study {spec.name} is a grid: it searches nothing, so it has no front",
+            "take another --sampler, or leave the costs out of --objective",
+        )
+    patterns = student_patterns(spec)
+    sizes = next((item for item in spec.space if item.name == "input_size"), None)
+    several = (
+        len(patterns) > 1
+        or any(PATTERN & set(name) for name in patterns)
+        or (isinstance(sizes, CategoricalParameter) and len(sizes.choices) > 1)
+    )
+    if not several:
+        raise InputError(
+            f"{' and '.join(search.costs)} would be the same for every trial: "
+            "this study has one student at one size",
+            "give --student or --input-size several times, or a pattern such as "
+            "--student 'shufflenet_v2_*'",
+        )
+
+
 def _weight_notes(spec: StudySpec, prepared: Prepared, weights: str) -> list[str]:
     """Say how many tensors of the teacher's weights file fit."""
     if not weights:
@@ -136,18 +195,29 @@ def _weight_notes(spec: StudySpec, prepared: Prepared, weights: str) -> list[str
     return [f"teacher weights: {load_weights(network, Path(weights)).summary}"]
 
 
-def _with_settings(spec: StudySpec, settings: dict[str, object]) -> StudySpec:
+def with_settings(spec: StudySpec, settings: dict[str, object]) -> StudySpec:
     """Change a study's settings; another teacher does not inherit the options of the file's."""
     changes = dict(settings)
+    if changes.get("training.loss") is not None:
+        grid = changes.get("search.sampler", spec.search.sampler) == "grid"
+        loss = changes.pop("training.loss")
+        spec = with_loss(spec, loss, own_parameters=not grid, source="the options")
+    points = [dict(point) for point in spec.enqueue]
+    students: Any = settings.get("training.students", ())
+    if len(students) == 1 and not PATTERN & set(students[0]):
+        changes["training.student"] = students[0]
+        changes["training.students"] = ()
+    sizes = settings.get("space.input_size")
+    if isinstance(sizes, Mapping):
+        points = [{**point, "input_size": max(sizes["choices"])} for point in points]
     if settings.get("teacher.model", spec.teacher.model) != spec.teacher.model:
         changes.setdefault("teacher.options", {})
         if any(parameter.name == "ffe_splits" for parameter in spec.space):
             # The number of splits is a property of EFF-ResNet18: no other teacher has it.
-            changes["enqueue"] = [
-                {name: value for name, value in point.items() if name != "ffe_splits"}
-                for point in spec.enqueue
-            ]
+            for point in points:
+                point.pop("ffe_splits", None)
             changes["space.ffe_splits"] = None
+    changes.setdefault("enqueue", points)
     return override(spec, changes, source="the options")
 
 

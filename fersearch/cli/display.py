@@ -103,13 +103,20 @@ class Display:
 
     def decoding(self, done: int, total: int) -> None:
         """Show how far the decoding of the data is."""
+        self._images("decoding images", done, total)
+
+    def aligning(self, done: int, total: int) -> None:
+        """Show how far the alignment of the faces is."""
+        self._images("aligning faces", done, total)
+
+    def _images(self, text: str, done: int, total: int) -> None:
         if self._quiet or not total:
             return
         if self._bars is not None:
-            self._overall_bar("decoding images", done, total, "")
+            self._overall_bar(text, done, total, "")
         elif done == total or time.monotonic() - self._last_plain > PLAIN_SECONDS:
             self._last_plain = time.monotonic()
-            self.line(f"decoding images {done}/{total}")
+            self.line(f"{text} {done}/{total}")
 
     def data(self, dataset: Dataset) -> None:
         """Say what the data were recognised as."""

@@ -15,6 +15,8 @@ import click
 from fersearch import __version__
 from fersearch.cli.baseline import baseline
 from fersearch.cli.data import data
+from fersearch.cli.demo import demo
+from fersearch.cli.deploy import export, predict
 from fersearch.cli.doctor import doctor
 from fersearch.cli.report import report
 from fersearch.cli.study import study
@@ -47,6 +49,9 @@ cli.add_command(study)
 cli.add_command(baseline)
 cli.add_command(data)
 cli.add_command(report)
+cli.add_command(export)
+cli.add_command(predict)
+cli.add_command(demo)
 cli.add_command(doctor)
 
 

@@ -52,15 +52,38 @@ SETTINGS: list[tuple[str, str, Any, str]] = [
     ("--seeds", "budget.seeds", int, "Seeds of the confirmation and the test."),
     ("--confirm-top", "budget.confirm_top", int, "Settings confirmed over the seeds."),
     ("--teacher-epochs", "budget.teacher_epochs", int, "Epochs of each teacher."),
-    ("--student", "training.student", str, "timm name of the student [shufflenet_v2_x1_0]."),
+    (
+        "--student",
+        "training.students",
+        tuple,
+        "timm name of the student [shufflenet_v2_x1_0]; several, or a pattern, are searched.",
+    ),
     ("--recipe", "training.recipe", str, "default, or paper: the paper's own, literally."),
-    ("--loss", "training.loss", str, "kd, dkd, logit_std or dist."),
+    ("--loss", "training.loss", str, "kd, dkd, logit_std or dist; all searches the loss as well."),
     ("--dropout", "training.dropout", float, "Dropout before the classifier."),
     ("--label-smoothing", "training.label_smoothing", float, "Smoothing of the hard labels."),
     ("--teacher", "teacher.model", str, "timm name of the teacher [eff_resnet18]."),
     ("--sampler", "search.sampler", str, "tpe, gp, random or nsga2."),
     ("--pruner", "search.pruner", str, "hyperband, median or none."),
-    ("--objective", "search.metric", str, "Validation metric to maximise: accuracy or macro_f1."),
+    (
+        "--objective",
+        "search.metric",
+        tuple,
+        "Validation metric to maximise: accuracy or macro_f1; again with latency, macs, params or "
+        "file_mb for a Pareto search.",
+    ),
+    (
+        "--max-latency-ms",
+        "search.max_latency_ms",
+        float,
+        "Slowest student to take from the front of a Pareto search.",
+    ),
+    (
+        "--input-size",
+        "space.input_size",
+        tuple,
+        "Size in pixels that the student works at; several are searched.",
+    ),
     ("--image-size", "data.image_size", int, "Side of the images in pixels [the data's own]."),
     ("--seed", "search.seed", int, "Seed of the study; all random numbers follow from it."),
 ]
@@ -117,7 +140,10 @@ def setting_options(rows: list[tuple[str, str, Any, str]]) -> Callable[[Command]
 
     def add(function: Command) -> Command:
         for option, _, kind, text in reversed(rows):
-            function = click.option(option, type=kind, help=text)(function)
+            if kind is tuple:
+                function = click.option(option, multiple=True, metavar="NAME", help=text)(function)
+            else:
+                function = click.option(option, type=kind, help=text)(function)
         return function
 
     return add
@@ -128,9 +154,43 @@ def study_options(function: Command) -> Command:
     for decorate in (
         click.option("--timeout", type=float, metavar="SECONDS", help="Start no trial after this."),
         click.option("--teacher-weights", metavar="FILE", help="Initial weights of the teachers."),
+        click.option(
+            "--export/--no-export",
+            default=True,
+            help="Write the student's ONNX files, where the extra is installed [yes].",
+        ),
     ):
         function = decorate(function)
     return json_option(workspace_option(setting_options(SETTINGS)(place_options(function))))
+
+
+def _objectives(names: tuple[str, ...]) -> dict[str, object]:
+    """Sort the objectives into the metric to maximise and the costs to minimise."""
+    from fersearch.errors import InputError, suggestion
+    from fersearch.spec import COSTS, METRICS
+
+    for name in names:
+        if name not in (*METRICS, *COSTS):
+            raise InputError(f"unknown objective {name!r}", suggestion(name, (*METRICS, *COSTS)))
+    metrics = [name for name in names if name in METRICS]
+    if len(set(metrics)) > 1:
+        raise InputError(
+            f"there can be one validation metric, not {len(metrics)}: {', '.join(metrics)}",
+            f"beside it, minimise some of {', '.join(COSTS)}",
+        )
+    settings: dict[str, object] = {"search.metric": metrics[0]} if metrics else {}
+    costs = tuple(dict.fromkeys(name for name in names if name in COSTS))
+    if costs:
+        settings["search.costs"] = costs
+    return settings
+
+
+def _pixels(text: str) -> int:
+    from fersearch.errors import InputError
+
+    if not text.isdigit():
+        raise InputError(f"--input-size takes a number of pixels, got {text!r}")
+    return int(text)
 
 
 def take_settings(
@@ -143,7 +203,13 @@ def take_settings(
     settings: dict[str, object] = {}
     for option, path, _, _ in rows:
         value = given.pop(_key(option))
-        if value is not None:
+        if value is None or value == ():
+            continue
+        if path == "search.metric":
+            settings |= _objectives(value)
+        elif path == "space.input_size":
+            settings[path] = {"kind": "categorical", "choices": [_pixels(item) for item in value]}
+        else:
             settings[path] = value
     if "search.seed" in settings:
         settings["teacher.seed"] = settings["search.seed"]

@@ -56,8 +56,16 @@ def report() -> None:
 @click.option(
     "--latency/--no-latency", default=True, help="Measure latencies that are missing [yes]."
 )
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    metavar="NAME",
+    help="Latency in onnxruntime, onnxruntime-int8, eager, openvino, openvino-int8 or a plug-in's "
+    "runtime; may be repeated, the first is the main one [onnxruntime, onnxruntime-int8].",
+)
 @report_options
-def write_leaderboard(latency: bool, **given: Any) -> None:
+def write_leaderboard(latency: bool, runtimes: tuple[str, ...], **given: Any) -> None:
     """Write the leaderboard of all tracked studies and baselines, or of the named ones."""
     from fersearch.cli.display import Display
 
@@ -68,7 +76,7 @@ def write_leaderboard(latency: bool, **given: Any) -> None:
         from fersearch.report.leaderboard.formats import leaderboard_json
         from fersearch.report.leaderboard.text import leaderboard_text
 
-        result = leaderboard(latency=latency, tell=display.line, **given)
+        result = leaderboard(latency=latency, runtimes=runtimes, tell=display.line, **given)
     _warn(result.warnings)
     if as_json:
         print(json.dumps(leaderboard_json(result.content), indent=2, ensure_ascii=False))

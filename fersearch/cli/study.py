@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fersearch.cli.backbones import backbones_command, has_students
 from fersearch.cli.display import shown_path
 from fersearch.cli.options import (
     SETTINGS,
@@ -37,7 +38,8 @@ class StudyGroup(click.Group):
         from fersearch.plugins import list_shipped
 
         if name in list_shipped("studies", ".toml") or name.endswith(".toml"):
-            return _study_command(name)
+            several = has_students(name)
+            return backbones_command(name) if several else _study_command(name)
         return None
 
     def resolve_command(
@@ -59,10 +61,11 @@ class StudyGroup(click.Group):
 def study() -> None:
     """Search for the best distilled student, confirm it over seeds, test it once.
 
-    A study is a shipped one (distill, ablation) or a TOML file of your own:
+    A study is a shipped one (distill, ablation, backbones) or a TOML file of your own:
 
     \b
         fersearch study distill --trials 50
+        fersearch study backbones --student mobilenetv3_small_100 --student 'shufflenet_v2_*'
         fersearch study ./mine.toml --data faces/
 
     Running the same command again continues the study; a larger --trials extends it.
@@ -158,7 +161,7 @@ def list_studies(workspace: str | None, storage: str, as_json: bool) -> None:
         (
             str(row["name"]),
             str(row["state"]),
-            *(str(row["trials"][state]) for state in ("complete", "pruned", "failed")),
+            *(str(row["trials"].get(state, "-")) for state in ("complete", "pruned", "failed")),
             "-" if row["best_value"] is None else f"{row['best_value']:.1%}",
         )
         for row in rows
@@ -169,21 +172,29 @@ def list_studies(workspace: str | None, storage: str, as_json: bool) -> None:
 @study.command("show")
 @click.argument("name")
 @click.option("--storage", default="", metavar="URL", help="Optuna storage [the workspace's].")
+@click.option(
+    "--max-latency-ms",
+    type=float,
+    help="The point of a Pareto search's front to take under this limit.",
+)
 @workspace_option
 @json_option
-def show_study(name: str, workspace: str | None, storage: str, as_json: bool) -> None:
+def show_study(
+    name: str, workspace: str | None, storage: str, max_latency_ms: float | None, as_json: bool
+) -> None:
     """Show a study: its result, or how far it is."""
     from fersearch.search.overview import study_detail
 
     home, store = _open(workspace, storage)
     detail = study_detail(store, home, name)
+    if max_latency_ms is not None:
+        _show_point(detail, max_latency_ms, as_json=as_json)
+        return
     if as_json:
         print(json.dumps(detail, indent=2, ensure_ascii=False))
         return
     if detail["result"] is not None:
-        from fersearch.report import summary_text
-
-        print(summary_text(detail["result"]))
+        print(_result_text(detail["result"]))
         return
     counts = detail["trials"]
     print(
@@ -193,3 +204,35 @@ def show_study(name: str, workspace: str | None, storage: str, as_json: bool) ->
     if detail["best_value"] is not None:
         params = " ".join(f"{key}={value}" for key, value in detail["best_params"].items())
         print(f"best validation so far: {detail['best_value']:.1%} with {params}")
+
+
+def _result_text(result: dict[str, Any]) -> str:
+    """Return the table of a finished study, a grid or a study of several students."""
+    from fersearch.report import backbones_text, grid_text, summary_text
+
+    if "students" in result:
+        return backbones_text(result)
+    return grid_text(result) if "cells" in result else summary_text(result)
+
+
+def _show_point(detail: dict[str, Any], limit: float, *, as_json: bool) -> None:
+    """Print the point of a front to take under a limit on the latency."""
+    from fersearch.errors import InputError
+    from fersearch.report import under_limit
+
+    if detail["result"] is None:
+        raise InputError(f"the study {detail['name']} is not finished", "continue it first")
+    point = under_limit(detail["result"], limit)
+    if as_json:
+        print(json.dumps(point, indent=2, ensure_ascii=False))
+        return
+    params = " ".join(f"{key}={value}" for key, value in point["params"].items())
+    figure = point["costs"]["latency"]
+    print(f"trial {point['trial']}: {params}")
+    print(f"latency {figure['p50']:.3g} ms (p50, {figure['runtime']})")
+    for label, value in (
+        ("validation, one seed", next(iter(point["values"].values()))),
+        ("validation, confirmed", point["confirmed"]),
+        ("test", point["test_accuracy"]),
+    ):
+        print(f"{label}: {'not measured' if value is None else f'{value:.2%}'}")

@@ -58,6 +58,8 @@ class DataInfo:
             digests wherever they lie.
         skipped: Images that were left out because they could not be read, each with its reason.
         notes: What was decided on the way and the user should know.
+        align: What found the faces of aligned data, with its digest; ``none`` for pictures that
+            are taken as they are, cropped by others or not at all.
     """
 
     spec: str
@@ -72,6 +74,7 @@ class DataInfo:
     sha256: str
     skipped: tuple[str, ...]
     notes: tuple[str, ...]
+    align: str = "none"
 
 
 class Dataset:
@@ -164,6 +167,6 @@ def describe(info: DataInfo) -> dict[str, Any]:
     plain: dict[str, Any] = to_plain(info)
     names = (
         "kind", "label_rule", "classes", "counts", "totals", "image_size", "sha256", "skipped",
-        "spec", "layout", "channels", "notes",
+        "spec", "layout", "channels", "notes", "align",
     )  # fmt: skip
     return {name: plain[name] for name in names}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+from fersearch.data.decoding import DECODE_ERRORS, PictureError, decode_reason, to_rgb, to_square
 
 __all__ = [
     "Box",
@@ -27,17 +28,6 @@ Box = tuple[int, int, int, int]
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
-# What Pillow raises for files that are not whole images.
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-
 
 class ByteSource(Protocol):
     """Named bytes, usually a :class:`~fersearch.data.tree.Tree`."""
@@ -49,10 +39,6 @@ class ByteSource(Protocol):
     def peek(self, name: str) -> bytes:
         """Return the bytes under a name that will soon be read again, or raise OSError."""
         ...
-
-
-class PictureError(Exception):
-    """One image cannot be read; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +86,13 @@ class Pictures(Protocol):
         """
         ...
 
+    def whole(self, index: int) -> NDArray[np.uint8]:
+        """Return one image at its own size: (H, W) where it is stored in grey, else (H, W, 3).
 
-def _to_array(image: Image.Image, *, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Convert, then resize to a square (bilinear, antialiased); the aspect is not kept."""
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip, not scale
-        wide = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
-    image = image.convert("L" if channels == 1 else "RGB")
-    if image.size != (image_size, image_size):
-        side = (image_size, image_size)
-        image = image.resize(side, Image.Resampling.BILINEAR, reducing_gap=3.0)
-    array = np.asarray(image, dtype=np.uint8)
-    return array[None] if channels == 1 else np.moveaxis(array, 2, 0)
+        Raises:
+            PictureError: It cannot be read.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +120,12 @@ class PixelPictures:
     def decode(self, index: int, *, image_size: int, channels: int) -> NDArray[np.uint8]:
         """Return one image as channels x image_size x image_size."""
         image = Image.fromarray(self.pixels[index])
-        return _to_array(image, image_size=image_size, channels=channels)
+        return to_square(image, image_size=image_size, channels=channels)
+
+    def whole(self, index: int) -> NDArray[np.uint8]:
+        """Return one image, (H, W)."""
+        image: NDArray[np.uint8] = self.pixels[index]
+        return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +159,8 @@ class EncodedPictures:
             with Image.open(io.BytesIO(content)) as image:
                 width, height = image.size if box is None else (box[2] - box[0], box[3] - box[1])
                 colour = image.mode not in GREY_MODES
-        except _DECODE_ERRORS as error:
-            raise PictureError(_reason(error)) from error
+        except DECODE_ERRORS as error:
+            raise PictureError(decode_reason(error)) from error
         total = hashlib.sha256(content)
         total.update(repr(box).encode())
         return Glance(total.digest(), width, height, colour)
@@ -185,6 +171,22 @@ class EncodedPictures:
         Raises:
             PictureError: It is missing, empty, truncated or not an image.
         """
+        return self._opened(
+            index, lambda image: to_square(image, image_size=image_size, channels=channels)
+        )
+
+    def whole(self, index: int) -> NDArray[np.uint8]:
+        """Return one image at its own size, (H, W) or (H, W, 3), upright by its EXIF orientation.
+
+        Raises:
+            PictureError: It is missing, empty, truncated or not an image.
+        """
+        return self._opened(index, _own_size)
+
+    def _opened(
+        self, index: int, use: Callable[[Image.Image], NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        """Open one image, turn it upright, keep its box, and return what ``use`` makes of it."""
         content = self._bytes(index, self.source.read)
         box = None if self.boxes is None else self.boxes[index]
         try:
@@ -192,9 +194,9 @@ class EncodedPictures:
                 image = ImageOps.exif_transpose(opened)
                 if box is not None and box != (0, 0, *image.size):
                     image = image.crop(box)
-                return _to_array(image, image_size=image_size, channels=channels)
-        except _DECODE_ERRORS as error:
-            raise PictureError(_reason(error)) from error
+                return use(image)
+        except DECODE_ERRORS as error:
+            raise PictureError(decode_reason(error)) from error
 
     def _bytes(self, index: int, read: Callable[[str], bytes]) -> bytes:
         try:
@@ -208,8 +210,6 @@ class EncodedPictures:
         return content
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    text = str(error) or type(error).__name__
-    return "truncated" if "truncated" in text.casefold() else text.split("\n")[0]
+def _own_size(image: Image.Image) -> NDArray[np.uint8]:
+    pixels = to_rgb(image)
+    return pixels[:, :, 0] if image.mode in GREY_MODES else pixels

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fersearch.data.alignment import finder_of
 from fersearch.data.dataset import INFO_FILE, SPLITS, DataInfo, Dataset
 from fersearch.data.pictures import PictureError
 from fersearch.data.readers import read_tree
@@ -114,7 +115,8 @@ def _load_tree(
 
             known = _open_or_write(store / key, write)
             write_json(index, {"key": key})
-    return Dataset(known.path, dataclasses.replace(known.info, spec=spec))
+    # Not in the store, which knows pictures by their content alone.
+    return Dataset(known.path, dataclasses.replace(known.info, spec=spec, align=finder_of(tree)))
 
 
 def _load_synthetic(spec: str, text: str, store: Path, image_size: int | None) -> Dataset:

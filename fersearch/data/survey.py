@@ -44,7 +44,11 @@ class Survey:
 
 
 def in_parallel(
-    count: int, work: Callable[[int], Result], done: Callable[[int], None] | None = None
+    count: int,
+    work: Callable[[int], Result],
+    done: Callable[[int], None] | None = None,
+    *,
+    chunk_size: int = CHUNK,
 ) -> list[Result]:
     """Return ``[work(0), ..., work(count - 1)]`` from a few threads.
 
@@ -52,14 +56,15 @@ def in_parallel(
         count: How many items there are.
         work: Called once per item; Pillow and hashlib free the interpreter lock meanwhile.
         done: Called from this thread with the number of items finished since the last call.
+        chunk_size: How many items a thread takes at a time.
     """
 
     def chunk(start: int) -> list[Result]:
-        return [work(index) for index in range(start, min(start + CHUNK, count))]
+        return [work(index) for index in range(start, min(start + chunk_size, count))]
 
     results: list[Result] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for part in pool.map(chunk, range(0, count, CHUNK)):
+        for part in pool.map(chunk, range(0, count, chunk_size)):
             results.extend(part)
             if done is not None:
                 done(len(part))

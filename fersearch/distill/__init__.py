@@ -4,6 +4,7 @@ from fersearch.distill.evaluation import SplitMetrics, predict_logits, split_met
 from fersearch.distill.job import Execution, TrainJob
 from fersearch.distill.losses import (
     LOSSES,
+    Loss,
     LossSettings,
     distillation_loss,
     soft_divergence,
@@ -34,6 +35,7 @@ __all__ = [
     "RECIPES",
     "Execution",
     "ExplainTask",
+    "Loss",
     "LossSettings",
     "OnlineTeacher",
     "PredictTask",

@@ -77,4 +77,6 @@ class TrainJob:
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "weights"}
         if not self.baseline_sha256:
             del plain["baseline_sha256"]
+        if self.loss is not None:
+            plain["loss"] = self.loss.identity()
         return digest({"version": JOB_VERSION, **plain})

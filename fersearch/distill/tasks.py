@@ -111,7 +111,7 @@ class PredictTask:
     """Compute the logits of saved networks on one split and write them to a file.
 
     Attributes:
-        bundles: Folders of the networks, by name.
+        bundles: Folders of the networks, or ONNX files, by name.
         split: ``val`` or ``test``.
         dataset: Folder of the decoded data.
         output: ``.npz`` file: one float32 ``(N, classes)`` array a network, and ``labels``.

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fersearch.data.dataset import Dataset
 from fersearch.data.views import Views
+from fersearch.deploy.onnx_model import OnnxPredictor
 from fersearch.distill.evaluation import predict_logits
 from fersearch.distill.job import Execution, TrainJob
 from fersearch.distill.precision import trains_in_bfloat16
@@ -311,6 +313,9 @@ def _predict(task: PredictTask) -> None:
     split = dataset.split(task.split)
     arrays: dict[str, Any] = {"labels": np.array(split.labels)}
     for name, folder in task.bundles.items():
+        if folder.suffix == ".onnx":
+            arrays[name] = _file_logits(folder, split.images, threads=task.execution.threads)
+            continue
         model, config = load_bundle(folder)
         model = model.to(task.execution.device).to(memory_format=torch.channels_last)
         views = Views.for_evaluation(
@@ -319,3 +324,15 @@ def _predict(task: PredictTask) -> None:
         arrays[name] = predict_logits(model, views, execution=task.execution)
     with atomic_path(task.output) as temporary:
         np.savez(temporary, **arrays)
+
+
+def _file_logits(file: Path, images: NDArray[np.uint8], *, threads: int) -> NDArray[np.float32]:
+    """Return the logits that an ONNX file gives for images ``(N, C, S, S)``."""
+    predictor = OnnxPredictor(file, threads=max(1, threads))
+    parts = [
+        predictor.logits(
+            predictor.info.network_input(np.moveaxis(np.asarray(images[at : at + 256]), 1, 3))
+        )
+        for at in range(0, len(images), 256)
+    ]
+    return np.concatenate(parts)

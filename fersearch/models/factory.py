@@ -10,8 +10,9 @@ from timm.models import get_pretrained_cfg, is_model
 from torch import nn
 
 from fersearch.errors import InputError, suggestion
+from fersearch.models.resized import Resized
 
-__all__ = ["OWN_MODELS", "create", "list_models"]
+__all__ = ["OWN_MODELS", "check_name", "create", "list_models"]
 
 OWN_MODELS = (
     "eff_resnet18",
@@ -52,7 +53,9 @@ def create(
             networks that are built for one size (vision transformers); then one blank image is
             run through the network, so that one that cannot take this size is refused here.
         pretrained: Fetch the weights that timm's registry names. Nothing is fetched without it.
-        **options: The network's own options (``drop_rate``, ``ffe_splits``, ``stem``, ...).
+        **options: The network's own options (``drop_rate``, ``ffe_splits``, ``stem``, ...);
+            ``input_size`` makes any network work at that size: it is built for it, and resizes its
+            images first (:class:`fersearch.models.resized.Resized`).
 
     Returns:
         The network, in training mode, on the CPU: ``(B, channels, H, W)`` float to
@@ -66,22 +69,29 @@ def create(
     >>> sum(parameter.numel() for parameter in network.parameters())
     348967
     """
-    _check_name(name)
+    check_name(name)
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
         raise InputError(f"num_classes must be a whole number of at least 0, got {num_classes!r}")
     given = dict(options)
+    input_size = given.pop("input_size", None)
     if image_size is not None:
         _check_image_size(image_size)
-        if _built_for_one_size(name):
-            given.setdefault("img_size", image_size)
+    if (input_size or image_size) is not None and _built_for_one_size(name):
+        given.setdefault("img_size", input_size or image_size)
     network = _build(name, num_classes, pretrained, given)
+    if input_size is not None:
+        network = Resized(network, input_size)
     if image_size is not None:
         _check_forward(network, name, num_classes, image_size)
     return network
 
 
-def _check_name(name: str) -> None:
-    """Refuse names outside the registry, with the nearest ones in it."""
+def check_name(name: str) -> None:
+    """Refuse names outside the registry, with the nearest ones in it.
+
+    Raises:
+        InputError: The name is unknown.
+    """
     # timm would fetch the configuration of a model named by its address before anything else.
     if ":" in name:
         raise InputError(
@@ -149,9 +159,10 @@ def _check_forward(network: nn.Module, name: str, num_classes: int, image_size: 
     finally:
         network.train()
     if num_classes and tuple(getattr(logits, "shape", ())) != (1, num_classes):
+        found = getattr(logits, "shape", None)
         raise InputError(
             f"{name} was asked for {num_classes} logits an image but gives "
-            f"{tuple(getattr(logits, 'shape', ()))[1:]}",
+            f"{f'a {type(logits).__name__}' if found is None else tuple(found)[1:]}",
             "use a classification model that takes num_classes",
         )
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fersearch.files import write_text
 from fersearch.plugins import shipped
 from fersearch.report.confusion_figure import draw_confusion
+from fersearch.report.front import front_header, front_rows, front_sentences
 from fersearch.report.summary import (
     ROLES,
     SUMMARY_HEADER,
@@ -172,6 +173,10 @@ def context(
         "setting_header": ("setting", *setting_names(result), "validation accuracy"),
         "setting_rows": setting_rows(result),
         "confirmed_rows": confirmed_rows(result),
+        "front_header": front_header(result) if result.get("front") else (),
+        "front_rows": front_rows(result) if result.get("front") else (),
+        "front_sentences": front_sentences(result) if result.get("front") else (),
+        "pruning": result.get("pruning", ""),
         "trials": result.get("trials", {}),
         "tested": ROLES[tested] if tested else "",
         "class_header": class_header(test),

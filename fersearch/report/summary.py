@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fersearch.report.front import front_text
 from fersearch.report.text import (
     format_count,
     format_interval,
@@ -79,12 +80,16 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
         if block is None:
             continue
         is_teacher = role == "teacher"
+        named = protocol.get("teacher" if is_teacher else "student", "")
         own_cost = cost.get("teacher", {}) if is_teacher else cost
         low, high = block["accuracy_ci95"]
         rows.append(
             SummaryRow(
                 role=role,
-                model=str(protocol.get("teacher" if is_teacher else "student", "")),
+                model=str(
+                    own_cost.get("model")
+                    or protocol.get("teacher" if is_teacher else "student", "")
+                ),
                 params=own_cost.get("params"),
                 accuracy=block["accuracy"],
                 accuracy_ci95=(low, high),
@@ -156,6 +161,8 @@ def summary_text(result: Mapping[str, Any]) -> str:
     lines = [plain_table(SUMMARY_HEADER, cells, left=2)]
     if result.get("gain"):
         lines.append(gain_sentence(result["gain"]))
+    if result.get("front"):
+        lines += ["", front_text(result), ""]
     images = format_count(int(protocol["n_test"]), "test image")
     rule = f", label rule {protocol['label_rule']}" if protocol.get("label_rule") else ""
     drawn = "; drawings, not photographs" if is_drawn(protocol) else ""

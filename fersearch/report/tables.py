@@ -84,7 +84,7 @@ def grid_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             (
                 cell["key"],
                 format_percent(test["macro_precision"]),
-                format_percent(claimed_precision(cell["params"]), 1),
+                format_percent(claimed_precision(cell["params"], result["protocol"]), 1),
                 format_percent(test["accuracy"]),
                 format_interval(test["accuracy_ci95"]),
                 f"{format_points(gain['accuracy'])} ({format_interval(gain['ci95'], sign=True)})",
@@ -108,8 +108,11 @@ def grid_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def claimed_precision(params: Mapping[str, Any]) -> float | None:
-    """Return what the paper's Table I prints for a cell, or None."""
+def claimed_precision(params: Mapping[str, Any], protocol: Mapping[str, Any]) -> float | None:
+    """Return what the paper's Table I prints for a cell; None too for another loss than its own."""
+    paper = load_claims().protocol.loss
+    if params.get("loss", protocol.get("loss", paper)) != paper:
+        return None
     if "temperature" not in params or "alpha" not in params:
         return None
     wanted = (float(params["temperature"]), float(params["alpha"]))
@@ -168,7 +171,7 @@ def draw_grid(result: Mapping[str, Any], path: Path) -> bool:
         test = cell["test"]
         values[row][column] = 100 * test["accuracy"]
         low, high = (100 * end for end in test["accuracy_ci95"])
-        claimed = claimed_precision(cell["params"])
+        claimed = claimed_precision(cell["params"], result["protocol"])
         text = f"{values[row][column]:.1f} %\n{low:.1f} to {high:.1f}"
         if claimed is not None:
             text += f"\nprecision {100 * test['macro_precision']:.1f}\nclaimed {100 * claimed:.1f}"

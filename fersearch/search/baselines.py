@@ -17,6 +17,7 @@ from fersearch.files import ensure_folder, file_lock, write_json
 from fersearch.models import Baseline, get_baseline, list_baselines
 from fersearch.records import digest, to_plain
 from fersearch.search.evaluating import RowPlan, evaluate_rows
+from fersearch.search.goals import metric_of
 from fersearch.search.objectives import StudyContext, baseline
 from fersearch.search.pool import Pool, make_pool
 from fersearch.search.progress import Listener, ignore_progress
@@ -110,7 +111,8 @@ class _Runner(Session):
     def best(self) -> tuple[float, int] | None:
         """Return the best validation metric of the baseline that is being tuned."""
         trial = None if self.book is None or self.phase != "search" else self.book.best()
-        return None if trial is None or trial.value is None else (trial.value, trial.number)
+        metric = None if trial is None else metric_of(trial)
+        return None if trial is None or metric is None else (metric, trial.number)
 
     def on_progress(self, progress: Any) -> bool:
         """Hear of an epoch; return whether the pruner lets the trial go on."""

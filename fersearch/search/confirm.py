@@ -8,12 +8,18 @@ from functools import partial
 
 from fersearch.records import RunRecord
 from fersearch.search.folder import StudyFolder
-from fersearch.search.objectives import PAPER, Objective, StudyContext, alone
-from fersearch.search.repeats import Candidate, Setting, seeds_of, train_over_seeds
+from fersearch.search.objectives import PAPER, STUDENT, Objective, StudyContext, alone
+from fersearch.search.repeats import Candidate, Setting, pick, seeds_of, train_over_seeds
 from fersearch.search.scheduler import Scheduler
 from fersearch.spec import Scalar
 
-__all__ = ["Confirmation", "confirm"]
+__all__ = [
+    "Confirmation",
+    "confirm",
+    "control_settings",
+    "distilled_settings",
+    "same_student",
+]
 
 DISTILLED = "distilled"
 ALONE = "student_alone"
@@ -28,21 +34,74 @@ class Confirmation:
         distilled: The distilled student's settings, in the order of the search.
         alone: The bare student at the learning rates of those settings and half of the best
             one's: the control has at least the choice of what it is compared with.
+        chosen: The distilled setting that is taken; None for the one with the best metric.
     """
 
     seeds: tuple[int, ...]
     distilled: tuple[Candidate, ...]
     alone: tuple[Candidate, ...]
+    chosen: Candidate | None = None
+
+    @property
+    def best(self) -> Candidate:
+        """The distilled setting that is tested and handed to the user."""
+        return self.chosen or pick(self.distilled)
+
+    @property
+    def control(self) -> Candidate:
+        """The bare student that it is compared with: the same network."""
+        wanted = same_student(self.best.params)
+        return pick([item for item in self.alone if same_student(item.params) == wanted])
 
 
-def _control_settings(settings: Sequence[Mapping[str, Scalar]]) -> list[dict[str, Scalar]]:
-    """Return the learning rates that the control may choose from.
+def same_student(params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the part of a setting that says which network is trained."""
+    return {name: params[name] for name in STUDENT if name in params}
+
+
+def distilled_settings(
+    context: StudyContext, objective: Objective, settings: Sequence[Mapping[str, Scalar]]
+) -> list[Setting]:
+    """Return how the given settings are trained again."""
+    return [
+        Setting(
+            role=DISTILLED,
+            params=dict(params),
+            prefix="distilled",
+            plan=partial(objective, context, params),
+        )
+        for params in settings
+    ]
+
+
+def control_settings(
+    context: StudyContext, settings: Sequence[Mapping[str, Scalar]]
+) -> list[Setting]:
+    """Return what the control may choose from: learning rates for every network of the settings.
 
     Those of the confirmed settings, and half of the best one's: the search tuned them for the
     distilled student, whose cross entropy weighs less, so the control's best may lie lower.
+
+    Args:
+        context: The study.
+        settings: The confirmed settings, best first.
     """
-    rates = [float(params.get("learning_rate", PAPER["learning_rate"])) for params in settings]
-    return [{"learning_rate": rate} for rate in dict.fromkeys([*rates, rates[0] / 2])]
+    rates: dict[str, list[float]] = {}
+    students: dict[str, dict[str, Scalar]] = {}
+    for params in settings:
+        student = same_student(params)
+        students[str(student)] = student
+        rate = float(params.get("learning_rate", PAPER["learning_rate"]))
+        rates.setdefault(str(student), []).append(rate)
+    wanted = [
+        {**students[key], "learning_rate": rate}
+        for key, own in rates.items()
+        for rate in dict.fromkeys([*own, own[0] / 2])
+    ]
+    return [
+        Setting(role=ALONE, params=params, prefix="alone", plan=partial(alone, context, params))
+        for params in wanted
+    ]
 
 
 def confirm(
@@ -70,17 +129,8 @@ def confirm(
     """
     seeds = seeds_of(context.spec.search.seed, context.spec.budget.seeds)
     wanted = [
-        Setting(
-            role=DISTILLED,
-            params=dict(params),
-            prefix="distilled",
-            plan=partial(objective, context, params),
-        )
-        for params in settings
-    ]
-    wanted += [
-        Setting(role=ALONE, params=params, prefix="alone", plan=partial(alone, context, params))
-        for params in _control_settings(settings)
+        *distilled_settings(context, objective, settings),
+        *control_settings(context, settings),
     ]
     trained = train_over_seeds(
         scheduler,

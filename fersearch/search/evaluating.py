@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fersearch.deploy.exported import ExportReport
 from fersearch.distill import Execution, TrainJob, teacher_folder
 from fersearch.environment import describe_environment
 from fersearch.errors import FersearchError
 from fersearch.evaluations import Evaluation, TestedRow, save_evaluation
 from fersearch.models import create, macs, parameter_count
 from fersearch.records import RunRecord, load_record
+from fersearch.search.deploying import deployed_figures, files_to_test, logits_name
 from fersearch.search.final import Tested, explain_networks, open_test
 from fersearch.search.folder import StudyFolder
 from fersearch.search.objectives import StudyContext
@@ -77,6 +79,7 @@ class RowPlan:
         source: Where the model was published.
         notes: What a reader must know about the row.
         command: The command that reproduces it; the evaluation's when empty.
+        export: What was exported of the network that is shown; None for nothing.
     """
 
     key: str
@@ -91,6 +94,7 @@ class RowPlan:
     source: str = ""
     notes: tuple[str, ...] = ()
     command: str = ""
+    export: ExportReport | None = None
 
     @classmethod
     def of_candidate(cls, candidate: Candidate, folder: StudyFolder, **fields: Any) -> RowPlan:
@@ -151,6 +155,9 @@ def evaluate_rows(
         failed: Why a model has no row, by its title.
     """
     bundles = {name: path for plan in plans for name, path in plan.bundles.items()}
+    for plan in plans:
+        if plan.export is not None:
+            bundles |= files_to_test(plan.export, plan.shown)
     tested = open_test(
         pool,
         bundles,
@@ -168,7 +175,8 @@ def evaluate_rows(
         study_hash=protocol.study_hash,
         classes=info.classes,
         rows=tuple(
-            _row(plan, classes=len(info.classes), image_size=info.image_size) for plan in plans
+            _row(plan, tested, classes=len(info.classes), image_size=info.image_size)
+            for plan in plans
         ),
         labels=tested.labels,
         logits={plan.key: tested.of(list(plan.bundles)) for plan in plans},
@@ -190,7 +198,18 @@ def evaluate_rows(
     return evaluation, tested
 
 
-def _row(plan: RowPlan, *, classes: int, image_size: int) -> TestedRow:
+def _deployed(plan: RowPlan, tested: Tested) -> dict[str, float | str] | None:
+    if plan.export is None:
+        return None
+    return deployed_figures(
+        plan.export,
+        network=tested.logits[plan.shown],
+        int8=tested.logits.get(logits_name(plan.shown)),
+        labels=tested.labels,
+    )
+
+
+def _row(plan: RowPlan, tested: Tested, *, classes: int, image_size: int) -> TestedRow:
     cost = network_cost(
         plan.model,
         plan.options,
@@ -218,5 +237,6 @@ def _row(plan: RowPlan, *, classes: int, image_size: int) -> TestedRow:
         source=plan.source,
         notes=tuple(notes),
         command=plan.command,
+        deployed=_deployed(plan, tested),
         train_seconds=round(sum(record.seconds for record in plan.records), 1),
     )

@@ -12,8 +12,10 @@ from fersearch.errors import FersearchError, InputError
 from fersearch.evaluations import EVALUATION_FOLDER
 from fersearch.records import RunRecord, load_record, save_record
 
-__all__ = ["StudyFolder"]
+__all__ = ["BACKBONES", "StudyFolder"]
 
+BACKBONES = "backbones"
+"""The ``kind`` of a ``result.json`` that sums up the studies of several students."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,16 +32,21 @@ def parameter_importances(
     """
     if len(trials) < LEAST_TRIALS:
         return {}, f"importances need {LEAST_TRIALS} complete trials, there are {len(trials)}"
-    names = [name for name in trials[0][0] if all(name in params for params, _ in trials)]
-    ranges = {name: _range(name, [params[name] for params, _ in trials], space) for name in names}
+    counts = Counter(name for params, _ in trials for name in params)
+    # A parameter that is searched under a condition has to have been searched often enough too.
+    ranges = {
+        name: _range(name, [params[name] for params, _ in trials if name in params], space)
+        for name, count in counts.items()
+        if count >= LEAST_TRIALS
+    }
     ranges = {name: item for name, item in ranges.items() if not item.single()}
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study it makes
     study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage())
     study.add_trials(
         [
             create_trial(
-                params={name: params[name] for name in ranges},
-                distributions=ranges,
+                params={name: params[name] for name in ranges if name in params},
+                distributions={name: item for name, item in ranges.items() if name in params},
                 value=value,
                 state=TrialState.COMPLETE,
             )
@@ -50,12 +56,21 @@ def parameter_importances(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # It warns of parameters that few trials lack or have; the note says how many do.
+            warnings.simplefilter("ignore", UserWarning)
             shares = optuna.importance.get_param_importances(study)
     except (ValueError, RuntimeError) as error:
         # They are undefined when every trial reached the same value.
         return {}, f"importances are not defined here: {error}"
     ordered = dict(sorted(shares.items(), key=lambda pair: -pair[1]))
-    return ordered, f"PED-ANOVA over {len(trials)} complete trials"
+    note = f"PED-ANOVA over {len(trials)} complete trials"
+    partly = [f"{name} {count}" for name, count in counts.items() if count < len(trials)]
+    if partly:
+        note += f"; searched in fewer of them: {', '.join(partly)}"
+    rare = [name for name, count in counts.items() if count < LEAST_TRIALS]
+    if rare:
+        note += f"; left out below {LEAST_TRIALS}: {', '.join(rare)}"
+    return ordered, note
 
 
 def _range(

@@ -18,7 +18,13 @@ from fersearch.data.views import ViewPolicy
 from fersearch.distill import LossSettings, TrainJob, make_recipe
 from fersearch.errors import InputError
 from fersearch.models import get_baseline
-from fersearch.spec import Scalar, StudySpec, require_parameters
+from fersearch.spec import (
+    LOSS_PARAMETERS,
+    Scalar,
+    StudySpec,
+    check_loss_space,
+    require_parameters,
+)
 
 __all__ = [
     "Objective",
@@ -27,13 +33,19 @@ __all__ = [
     "alone",
     "baseline",
     "distillation",
+    "is_paper_setting",
+    "loss_of",
     "resolve_objective",
+    "student_of",
 ]
 
 # Where a study does not search a parameter, the paper's best setting of Table I stands in.
 PAPER = {"temperature": 6.0, "alpha": 0.4, "ffe_splits": 4, "learning_rate": 0.01}
+# What else a study may search of the student itself.
+STUDENT = ("student", "input_size")
 # The two that the paper calls best, in its text and in its Table I.
 PAPER_SETTINGS = ({**PAPER, "temperature": 8.0}, PAPER)
+PAPER_LOSS = "kd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +105,54 @@ class RunPlan:
     teacher: TrainJob | None
 
 
+def student_of(
+    context: StudyContext, params: Mapping[str, Scalar]
+) -> tuple[str, dict[str, Scalar]]:
+    """Return timm name and options of the student that a setting stands for.
+
+    Args:
+        context: The study.
+        params: ``student`` and ``input_size`` where the study searches them. Another student does
+            not inherit the options of the study's own.
+    """
+    training = context.spec.training
+    name = str(params.get("student", training.student))
+    options = dict(training.student_options) if name == training.student else {}
+    size = params.get("input_size", context.info.image_size)
+    if size != context.info.image_size:
+        options["input_size"] = size
+    return name, options
+
+
+def loss_of(spec: StudySpec, params: Mapping[str, Scalar]) -> LossSettings:
+    """Return the distillation loss that a setting stands for.
+
+    Args:
+        spec: The study.
+        params: ``temperature`` and ``alpha``, else the paper's; ``loss``, else the study's own; and
+            what the setting has of that loss's own parameters.
+    """
+    values = {**PAPER, **params}
+    name = str(params.get("loss", spec.training.loss))
+    return LossSettings(
+        name=name,
+        temperature=float(values["temperature"]),
+        alpha=float(values["alpha"]),
+        options={key: float(params[key]) for key in params if LOSS_PARAMETERS.get(key) == name},
+    )
+
+
+def is_paper_setting(params: Mapping[str, Scalar], *, loss: object) -> bool:
+    """Tell whether a setting is one of those that the paper calls best, with the paper's loss.
+
+    Args:
+        params: The setting.
+        loss: The study's loss; it counts where the setting has none.
+    """
+    others = {name: value for name, value in params.items() if name != "loss"}
+    return others in PAPER_SETTINGS and params.get("loss", loss) == PAPER_LOSS
+
+
 Objective = Callable[[StudyContext, Mapping[str, Scalar], int], RunPlan]
 
 
@@ -102,7 +162,8 @@ def distillation(context: StudyContext, params: Mapping[str, Scalar], seed: int)
     Args:
         context: The study.
         params: ``temperature``, ``alpha``, ``ffe_splits`` and ``learning_rate``; a missing one
-            takes the paper's value.
+            takes the paper's value. ``student`` and ``input_size`` name another student, ``loss``
+            another loss than the study's, beside which that loss's own parameters may stand.
         seed: Seed of the student.
     """
     spec = context.spec
@@ -127,24 +188,34 @@ def distillation(context: StudyContext, params: Mapping[str, Scalar], seed: int)
         weights=context.teacher_weights,
         weights_sha256=context.teacher_weights_sha256,
     )
-    loss = LossSettings(
-        name=spec.training.loss,
-        temperature=float(values["temperature"]),
-        alpha=float(values["alpha"]),
-    )
+    student, student_options = student_of(context, params)
     job = context.job(
         seed=seed,
         learning_rate=float(values["learning_rate"]),
-        loss=loss,
+        model=student,
+        model_options=student_options,
+        loss=loss_of(spec, params),
         teacher=teacher.digest(),
     )
     return RunPlan(job=job, teacher=teacher)
 
 
 def alone(context: StudyContext, params: Mapping[str, Scalar], seed: int) -> RunPlan:
-    """Train the bare student at ``learning_rate``, without a teacher: the control."""
-    rate = float(params["learning_rate"])
-    return RunPlan(job=context.job(seed=seed, learning_rate=rate), teacher=None)
+    """Train the bare student at ``learning_rate``, without a teacher: the control.
+
+    Args:
+        context: The study.
+        params: ``learning_rate``, and ``student`` and ``input_size`` where they are searched.
+        seed: Seed of the student.
+    """
+    student, options = student_of(context, params)
+    job = context.job(
+        seed=seed,
+        learning_rate=float(params["learning_rate"]),
+        model=student,
+        model_options=options,
+    )
+    return RunPlan(job=job, teacher=None)
 
 
 def baseline(context: StudyContext, params: Mapping[str, Scalar], seed: int) -> RunPlan:
@@ -193,7 +264,8 @@ def resolve_objective(spec: StudySpec) -> Objective:
             "write it as module:function of an installed module",
         ) from error
     if function is distillation:
-        require_parameters(spec, allowed=PAPER)
+        require_parameters(spec, allowed=(*PAPER, *STUDENT, "loss", *LOSS_PARAMETERS))
+        check_loss_space(spec)
     if function is baseline:
         require_parameters(spec, allowed=("learning_rate", "weight_decay"))
     return function

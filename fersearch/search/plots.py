@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from fersearch.files import atomic_path
+from fersearch.search.goals import Goals, metric_of
 
 __all__ = ["draw_search_plots"]
 
 
-def draw_search_plots(study: Study, folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
+def draw_search_plots(
+    study: Study, folder: Path, *, goals: Goals
+) -> tuple[list[tuple[str, str]], list[str]]:
     """Draw history, importances, parallel coordinates and the trials' learning curves.
 
     Args:
         study: The finished search.
         folder: Where the PNG files go.
+        goals: Its objectives; the metric is what is drawn.
 
     Returns:
         Title and file name of each plot, and a note for each that could not be drawn.
@@ -33,10 +38,14 @@ def draw_search_plots(study: Study, folder: Path) -> tuple[list[tuple[str, str]]
     from optuna.visualization import matplotlib as plots
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    # Optuna asks for the value to draw only where a study has several.
+    drawn_value: dict[str, Any] = {"target": metric_of} if goals.costs else {}
+    drawn_value["target_name"] = f"validation {goals.metric.replace('_', ' ')}"
+    of_metric = partial(partial, **drawn_value)
     wanted: list[tuple[str, str, Callable[[Study], Any], int]] = [
-        ("Optimisation history", "history.png", plots.plot_optimization_history, 1),
-        ("Parameter importances", "importances.png", plots.plot_param_importances, 4),
-        ("Parallel coordinates", "parallel.png", _parallel, 2),
+        ("Optimisation history", "history.png", of_metric(plots.plot_optimization_history), 1),
+        ("Parameter importances", "importances.png", of_metric(plots.plot_param_importances), 4),
+        ("Parallel coordinates", "parallel.png", of_metric(plots.plot_parallel_coordinate), 2),
         ("Learning curves of the trials", "curves.png", plots.plot_intermediate_values, 1),
     ]
     drawn, notes = [], []
@@ -67,9 +76,3 @@ def draw_search_plots(study: Study, folder: Path) -> tuple[list[tuple[str, str]]
             pyplot.close("all")
         drawn.append((title, name))
     return drawn, notes
-
-
-def _parallel(study: Study) -> Any:
-    from optuna.visualization import matplotlib as plots
-
-    return plots.plot_parallel_coordinate(study)

@@ -9,9 +9,10 @@ go, in pieces, or on several workers, as long as at most ``lag`` of them run at 
 
 from __future__ import annotations
 
+import statistics
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.distributions import (
@@ -27,6 +28,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fersearch.errors import FersearchError
+from fersearch.search.goals import Goals
 from fersearch.seeds import derive_seed
 from fersearch.spec import (
     CategoricalParameter,
@@ -37,9 +39,12 @@ from fersearch.spec import (
     is_active,
 )
 
-__all__ = ["Proposer", "TrialWatch", "distribution"]
+__all__ = ["NOTED", "RUNGS", "CostWatch", "Proposer", "TrialWatch", "Watch", "distribution"]
 
+# User attributes of a trial: what the pruner and what the sampler noted about it.
 RUNGS = "rungs"
+NOTED = "sampler"
+LEAST_RIVALS = 4
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -52,21 +57,29 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
-    """Return a fresh sampler: ``tpe`` (multivariate), ``gp``, ``nsga2`` or ``random``."""
+def make_sampler(name: str, seed: int, *, conditional: bool = False) -> BaseSampler:
+    """Return a fresh sampler: ``tpe`` (multivariate), ``gp``, ``nsga2`` or ``random``.
+
+    Args:
+        name: As said.
+        seed: Its seed.
+        conditional: Some parameters are searched under conditions only. ``tpe`` then models each
+            group of parameters that occur together; ``gp`` and ``nsga2`` draw the conditional
+            ones at random, as they know no conditions.
+    """
     seed %= 2**32
     with warnings.catch_warnings():
         # What Optuna calls experimental here has been stable in its results for us: see the tests
         # that a study in pieces equals one straight through.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return _sampler(name, seed)
+        return _sampler(name, seed, conditional)
 
 
-def _sampler(name: str, seed: int) -> BaseSampler:
+def _sampler(name: str, seed: int, conditional: bool) -> BaseSampler:
     if name == "tpe":
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True, group=conditional)
     if name == "gp":
-        return GPSampler(seed=seed, deterministic_objective=True)
+        return GPSampler(seed=seed, deterministic_objective=True, warn_independent_sampling=False)
     if name == "nsga2":
         return NSGAIISampler(seed=seed, population_size=10)
     return RandomSampler(seed=seed)
@@ -82,10 +95,16 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
 
 
 class Proposer:
-    """Proposes trials of one study and decides which to prune."""
+    """Proposes trials of one study and decides which to prune.
 
-    def __init__(self, spec: StudySpec) -> None:
+    Args:
+        spec: The study.
+        goals: Its objectives.
+    """
+
+    def __init__(self, spec: StudySpec, goals: Goals) -> None:
         self._spec = spec
+        self._goals = goals
         self._lag = spec.search.lag
         self._distributions = {item.name: distribution(item) for item in spec.space}
 
@@ -95,10 +114,18 @@ class Proposer:
             trial.state in FINISHED for trial in trials if trial.number <= number - self._lag
         )
 
-    def propose(self, trials: Sequence[FrozenTrial], number: int) -> dict[str, Scalar]:
-        """Return the settings of trial ``number``; the study's enqueued settings come first."""
-        if number < len(self._spec.enqueue):
-            return dict(self._spec.enqueue[number])
+    def propose(
+        self, trials: Sequence[FrozenTrial], number: int
+    ) -> tuple[dict[str, Scalar], dict[str, Any]]:
+        """Return the settings of trial ``number``; the study's enqueued settings come first.
+
+        Returns:
+            The settings, and the trial's generation where the sampler is a genetic one, which has
+            to be kept with the trial under :data:`NOTED`: without it every trial would belong to
+            the first generation, whose settings are random.
+        """
+        if number < len(self._spec.enqueue) and self._spec.search.sampler != "nsga2":
+            return dict(self._spec.enqueue[number]), {}
         view = self._view(trials, number)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -107,7 +134,10 @@ class Proposer:
             for parameter in self._spec.space:
                 if is_active(parameter, values):
                     values[parameter.name] = _suggest(trial, parameter)
-        return values
+        if number < len(self._spec.enqueue):
+            values = dict(self._spec.enqueue[number])
+        noted = view.get_trials(deepcopy=False)[number].system_attrs
+        return values, {key: item for key, item in noted.items() if key.endswith(":generation")}
 
     def active_distributions(self, params: Mapping[str, Scalar]) -> dict[str, BaseDistribution]:
         """Return the ranges of the parameters that a trial has."""
@@ -115,8 +145,11 @@ class Proposer:
 
     def watch(
         self, trials: Sequence[FrozenTrial], number: int, params: Mapping[str, Scalar]
-    ) -> TrialWatch:
+    ) -> Watch:
         """Return the judge of a running trial's reports."""
+        if self._goals.costs:
+            known = [trial for trial in trials if trial.number <= number - self._lag]
+            return CostWatch(self._spec, self._goals, known, params)
         view = self._view(trials, number)
         view.add_trial(
             create_trial(
@@ -135,8 +168,12 @@ class Proposer:
             # Hyperband derives the bracket from the study's name: a name made of the seed keeps
             # the user's name for the study out of the results.
             study_name=f"seed-{search.seed}",
-            direction="maximize",
-            sampler=make_sampler(search.sampler, derive_seed(search.seed, "sampler", number)),
+            directions=self._goals.directions,
+            sampler=make_sampler(
+                search.sampler,
+                derive_seed(search.seed, "sampler", number),
+                conditional=any(parameter.when for parameter in self._spec.space),
+            ),
             pruner=make_pruner(search.pruner, self._spec.budget.epochs),
         )
         earlier = sorted(trials, key=lambda trial: trial.number)[:number]
@@ -156,15 +193,80 @@ class Proposer:
                 state=TrialState.RUNNING,
                 params=params,
                 distributions=self.active_distributions(params),
+                system_attrs=trial.user_attrs.get(NOTED, {}),
             )
+        state, values = trial.state, trial.values
+        if state == TrialState.PRUNED and self._goals.costs and trial.intermediate_values:
+            # Samplers of several objectives know nothing of pruned trials. Such a one is shown as
+            # what it had reached: the students that cost no more were better even then.
+            state = TrialState.COMPLETE
+            reached = max(trial.intermediate_values.values())
+            values = self._goals.values(reached, trial.params)
         return create_trial(
-            state=trial.state,
-            value=trial.value if trial.state == TrialState.COMPLETE else None,
+            state=state,
+            values=values if state == TrialState.COMPLETE else None,
             params=trial.params,
             distributions=trial.distributions,
             intermediate_values=trial.intermediate_values,
-            system_attrs=dict(trial.user_attrs.get(RUNGS, {})),
+            system_attrs={**trial.user_attrs.get(NOTED, {}), **trial.user_attrs.get(RUNGS, {})},
         )
+
+
+class Watch(Protocol):
+    """Judges the reports of one running trial."""
+
+    def report(self, step: int, value: float) -> bool:
+        """Take the metric of an epoch, from 0; return whether the trial should be pruned."""
+        ...
+
+    def rungs(self) -> dict[str, Any]:
+        """Return what is to be kept with the trial under :data:`RUNGS`."""
+        ...
+
+
+class CostWatch:
+    """Prunes in a Pareto search, which Optuna's pruners do not know.
+
+    A trial is pruned when, after a quarter of the epochs, its metric lies below the median of what
+    earlier trials of students that cost no more had at the same epoch, if there are at least
+    :data:`LEAST_RIVALS` of them. A student that is cheaper than all others is never pruned.
+
+    Args:
+        spec: The study.
+        goals: Its objectives.
+        known: The trials that may be compared with.
+        params: The trial's settings.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        goals: Goals,
+        known: Sequence[FrozenTrial],
+        params: Mapping[str, Scalar],
+    ) -> None:
+        own = goals.cost_of(params)
+        self._rivals = [
+            trial.intermediate_values
+            for trial in known
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            and all(
+                cost <= limit for cost, limit in zip(goals.cost_of(trial.params), own, strict=True)
+            )
+        ]
+        self._first = max(1, spec.budget.epochs // 4)
+        self._prunes = spec.search.pruner != "none"
+
+    def report(self, step: int, value: float) -> bool:
+        """Take the metric of an epoch, from 0; return whether the trial should be pruned."""
+        if not self._prunes or step < self._first:
+            return False
+        reached = [values[step] for values in self._rivals if step in values]
+        return len(reached) >= LEAST_RIVALS and value < statistics.median(reached)
+
+    def rungs(self) -> dict[str, Any]:
+        """Return nothing: the rule needs no notes."""
+        return {}
 
 
 class TrialWatch:

@@ -12,7 +12,7 @@ from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy
 from fersearch.distill import make_recipe
 from fersearch.records import digest, to_plain
-from fersearch.spec import StudySpec
+from fersearch.spec import StudySpec, studied_losses
 
 __all__ = ["Protocol", "differences", "make_protocol"]
 
@@ -69,6 +69,7 @@ def make_protocol(
 ) -> Protocol:
     """Return the protocol of a study on a data set."""
     budget, search, training = spec.budget, spec.search, spec.training
+    losses = studied_losses(spec)
     recipe = make_recipe(
         training.recipe,
         epochs=budget.epochs,
@@ -103,7 +104,7 @@ def make_protocol(
             "seeds": budget.seeds,
             "student": training.student,
             "student_options": training.student_options,
-            "loss": training.loss,
+            "loss": losses[0] if len(losses) == 1 else losses,
             "teacher": spec.teacher.model,
             "teacher_options": spec.teacher.options,
             "teacher_epochs": budget.teacher_epochs,
@@ -123,6 +124,9 @@ def make_protocol(
             "enqueue": spec.enqueue,
         }
     )
+    # Named only where they are used: a study of one objective keeps its hash.
+    if search.costs:
+        values |= {"costs": list(search.costs), "max_latency_ms": search.max_latency_ms}
     return Protocol(
         values=values,
         protocol_hash=digest({name: values[name] for name in COMPARED}),

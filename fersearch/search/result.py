@@ -11,9 +11,10 @@ from fersearch.evaluations import Evaluation, TestedRow
 from fersearch.records import RunRecord, load_record, to_plain
 from fersearch.search.confirm import Confirmation
 from fersearch.search.folder import StudyFolder
-from fersearch.search.objectives import PAPER_SETTINGS
+from fersearch.search.goals import metric_of
+from fersearch.search.objectives import is_paper_setting
 from fersearch.search.protocol import Protocol
-from fersearch.search.repeats import Candidate, pick
+from fersearch.search.repeats import Candidate
 from fersearch.search.trials import TrialBook, trial_run_id
 from fersearch.stats import evaluate, paired_gain
 
@@ -30,8 +31,7 @@ def study_result(
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """Return what ``result.json`` holds, as plain values; ``notes`` are those of the data."""
-    best = pick(confirmation.distilled)
-    alone = pick(confirmation.alone)
+    best, alone = confirmation.best, confirmation.control
     top = book.best()
     everyone = book.top(len(book.trials()))
     chosen = next(trial for trial in everyone if trial.params == best.params)
@@ -63,9 +63,10 @@ def study_result(
                 "trial_val_accuracy": _trial_record(folder, chosen).metrics["val_accuracy"],
                 "best_single_trial": None
                 if top is None
-                else {"trial": top.number, "value": top.value, "params": top.params},
+                else {"trial": top.number, "value": metric_of(top), "params": top.params},
             },
-            "paper_settings": _paper_settings(book, folder),
+            "paper_settings": _paper_settings(book, folder, loss=protocol.values["loss"]),
+            "deployed": rows["distilled"].deployed,
             "confirmed": _confirmed_block(confirmation.distilled),
             "control": {
                 "confirmed": _confirmed_block(confirmation.alone),
@@ -87,11 +88,11 @@ def _trial_record(folder: StudyFolder, trial: FrozenTrial) -> RunRecord:
     return load_record(folder.record(trial_run_id(trial.number)))
 
 
-def _paper_settings(book: TrialBook, folder: StudyFolder) -> list[dict[str, Any]]:
+def _paper_settings(book: TrialBook, folder: StudyFolder, *, loss: object) -> list[dict[str, Any]]:
     """Return how the settings that the paper names did, each a trial of one seed."""
     rows = []
     for trial in book.finished():
-        if trial.params in PAPER_SETTINGS:
+        if is_paper_setting(trial.params, loss=loss):
             record = _trial_record(folder, trial)
             rows.append(
                 {

@@ -18,7 +18,7 @@ from fersearch.errors import InputError
 from fersearch.files import write_json
 from fersearch.records import RunRecord
 from fersearch.search.estimate import Estimate
-from fersearch.search.folder import StudyFolder
+from fersearch.search.folder import BACKBONES, StudyFolder
 from fersearch.search.objectives import StudyContext
 from fersearch.search.pool import Failure, Pool
 from fersearch.search.progress import Listener, StudyProgress, describe_run, describe_trial
@@ -45,6 +45,7 @@ class StudySettings:
         teacher_weights: File with initial weights of the teacher, or empty.
         teacher_weights_sha256: Digest of that file, or empty.
         plugins: Plug-in files that every worker loads.
+        export: Whether the student is exported to ONNX, where the packages for it are there.
         notes: What the report should say besides.
         command: The command that reproduces the study.
     """
@@ -58,6 +59,7 @@ class StudySettings:
     teacher_weights: str = ""
     teacher_weights_sha256: str = ""
     plugins: tuple[str, ...] = ()
+    export: bool = True
     notes: tuple[str, ...] = ()
     command: str = ""
 
@@ -183,6 +185,11 @@ class Session:
             what = "a run of baselines" if other == "baselines" else "a study"
             raise InputError(
                 f"{self.folder.name!r} is the name of {what} in this workspace",
+                "give this one another --name",
+            )
+        if (self.folder.load_result() or {}).get("kind") == BACKBONES:
+            raise InputError(
+                f"{self.folder.name!r} is the name of a study of several students",
                 "give this one another --name",
             )
         if self.folder.protocol.exists():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 SQLITE_BUSY_SECONDS = 60
+ONE_OBJECTIVE = (StudyDirection.MAXIMIZE,)
 
 
 def default_storage_url(workspace: Path) -> str:
@@ -95,12 +97,20 @@ def check_storage(url: str, workspace: Path) -> None:
     open_storage(url or default_storage_url(workspace), lock=lock).engine.dispose()
 
 
-def open_study(storage: RDBStorage, name: str) -> Study:
-    """Create the study or open it; its sampler and pruner are idle: the engine has its own."""
+def open_study(
+    storage: RDBStorage, name: str, directions: Sequence[StudyDirection] = ONE_OBJECTIVE
+) -> Study:
+    """Create the study or open it; its sampler and pruner are idle: the engine has its own.
+
+    Args:
+        storage: Where studies are kept.
+        name: Its name.
+        directions: Of its objectives; a study that exists keeps the ones it was made with.
+    """
     return optuna.create_study(
         storage=storage,
         study_name=name,
-        direction="maximize",
+        directions=directions,
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,

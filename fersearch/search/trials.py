@@ -12,9 +12,10 @@ from fersearch.distill import Progress, RunLabel
 from fersearch.errors import FersearchError
 from fersearch.records import EpochRecord, RunRecord
 from fersearch.search.folder import StudyFolder
-from fersearch.search.objectives import Objective, StudyContext
+from fersearch.search.goals import Goals, metric_of
+from fersearch.search.objectives import Objective, StudyContext, student_of
 from fersearch.search.pool import Failure
-from fersearch.search.proposals import FINISHED, RUNGS, Proposer, TrialWatch
+from fersearch.search.proposals import FINISHED, NOTED, RUNGS, Proposer, Watch
 from fersearch.search.scheduler import Scheduler
 from fersearch.spec import Scalar
 
@@ -44,6 +45,7 @@ class TrialBook:
         protocol_hash: Digest of the protocol.
         timeout: Seconds after which no new trial is started, or None.
         prefix: Begins the names of the runs, where several searches share a folder.
+        goals: The objectives; the study's metric alone when None.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class TrialBook:
         protocol_hash: str,
         timeout: float | None = None,
         prefix: str = "",
+        goals: Goals | None = None,
     ) -> None:
+        self.goals = goals or Goals.of(context.spec)
         self._prefix = prefix
         self._study = study
         self._storage = study._storage
@@ -64,8 +68,8 @@ class TrialBook:
         self._objective = objective
         self._folder = folder
         self._protocol_hash = protocol_hash
-        self._proposer = Proposer(context.spec)
-        self._watches: dict[str, TrialWatch] = {}
+        self._proposer = Proposer(context.spec, self.goals)
+        self._watches: dict[str, Watch] = {}
         self._numbers: dict[str, int] = {}
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
@@ -77,15 +81,20 @@ class TrialBook:
         """Return the finished trials by number."""
         return [trial for trial in self.trials() if trial.state in FINISHED]
 
+    def complete(self) -> list[FrozenTrial]:
+        """Return the complete trials by number."""
+        return [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+
     def best(self) -> FrozenTrial | None:
-        """Return the complete trial with the highest value, the earliest of equals."""
-        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
-        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+        """Return the complete trial with the highest metric, the earliest of equals."""
+        return max(
+            self.complete(), key=lambda trial: (metric_of(trial), -trial.number), default=None
+        )
 
     def top(self, count: int) -> list[FrozenTrial]:
-        """Return the best complete trials with different settings, best first."""
-        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
-        complete.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
+        """Return the complete trials of the highest metric with different settings, best first."""
+        complete = self.complete()
+        complete.sort(key=lambda trial: (-(metric_of(trial) or 0.0), trial.number))
         chosen: list[FrozenTrial] = []
         for trial in complete:
             if all(trial.params != other.params for other in chosen):
@@ -132,8 +141,8 @@ class TrialBook:
                 return
             if not self._proposer.ready(trials, number):
                 return
-            params = self._proposer.propose(trials, number)
-            self._study.enqueue_trial(params)
+            params, noted = self._proposer.propose(trials, number)
+            self._study.enqueue_trial(params, user_attrs={NOTED: noted} if noted else None)
             asked = self._ask(params)
             if asked != number:
                 raise FersearchError(
@@ -196,7 +205,8 @@ class TrialBook:
             self._storage.set_trial_user_attr(trial_id, name, value)
         if record.state == "complete":
             value = self._metric(record.epochs[record.best_epoch])
-            self._study.tell(number, value, skip_if_finished=True)
+            values = self.goals.values(value, self.trials()[number].params)
+            self._study.tell(number, values, skip_if_finished=True)
         else:
             state = TrialState.PRUNED if record.state == "pruned" else TrialState.FAIL
             self._study.tell(number, state=state, skip_if_finished=True)
@@ -213,7 +223,7 @@ class TrialBook:
             role="trial",
             state="failed",
             reason=failure.message,
-            model=self._context.spec.training.student,
+            model=student_of(self._context, self.trials()[number].params)[0],
             parameters=dict(self.trials()[number].params),
             seed=self._context.spec.search.seed,
             protocol_hash=self._protocol_hash,

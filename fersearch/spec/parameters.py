@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fersearch.errors import suggestion
+from fersearch.spec.losses import LOSSES
 from fersearch.spec.rules import (
     Place,
     Rule,
@@ -20,6 +21,7 @@ from fersearch.spec.rules import (
     require_table,
     same_value,
     setting,
+    text,
 )
 
 __all__ = [
@@ -42,6 +44,14 @@ _DOMAINS: dict[str, Rule[Any]] = {
     "alpha": number(at_least=0, at_most=1),
     "learning_rate": number(above=0),
     "ffe_splits": integer(at_least=1),
+    "student": text(r"\S+", rule="the name of a model"),
+    "input_size": integer(at_least=16),
+    "loss": one_of(*LOSSES),
+    **{
+        parameter.name: parameter.check
+        for description in LOSSES.values()
+        for parameter in description.parameters
+    },
 }
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ __all__ = [
     "require_table",
     "same_value",
     "setting",
+    "several",
     "text",
 ]
 
@@ -157,6 +158,20 @@ def one_of(*names: str) -> Rule[str]:
                 f"one of {', '.join(names)}", value, hint if hint.startswith("did") else ""
             )
         return value
+
+    return check
+
+
+def several(rule: Rule[T]) -> Rule[tuple[T, ...]]:
+    """Return the rule of a list of different values that each keep ``rule``."""
+
+    def check(value: object, place: Place) -> tuple[T, ...]:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise place.broken("a list", value)
+        checked = tuple(rule(item, place.child(index)) for index, item in enumerate(value))
+        if len(set(checked)) < len(checked):
+            raise place.broken("a list of different values", list(value))
+        return checked
 
     return check
 

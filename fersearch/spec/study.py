@@ -7,11 +7,21 @@ from dataclasses import dataclass, field
 
 from fersearch.errors import InputError, suggestion
 from fersearch.records import digest, to_plain
+from fersearch.spec.losses import one_loss
 from fersearch.spec.parameters import Parameter
-from fersearch.spec.rules import Scalar, integer, number, one_of, options, setting, text
+from fersearch.spec.rules import (
+    Scalar,
+    integer,
+    number,
+    one_of,
+    options,
+    setting,
+    several,
+    text,
+)
 
 __all__ = [
-    "LOSSES",
+    "COSTS",
     "METRICS",
     "PRUNERS",
     "RECIPES",
@@ -29,7 +39,7 @@ __all__ = [
 SAMPLERS = ("tpe", "gp", "random", "nsga2", "grid")
 PRUNERS = ("hyperband", "median", "none")
 METRICS = ("accuracy", "macro_f1")
-LOSSES = ("kd", "dkd", "logit_std", "dist")
+COSTS = ("latency", "macs", "params", "file_mb")
 RECIPES = ("default", "paper")
 
 _FILLED = text(r"\S(.*\S)?", rule="a text that is not empty")
@@ -65,6 +75,10 @@ class SearchSettings:
             every combination of the choices is trained over the seeds and tested.
         pruner: ``hyperband``, ``median`` or ``none``.
         metric: Validation metric that is maximised: ``accuracy`` or ``macro_f1``.
+        costs: What is minimised beside it, for a Pareto search: some of ``latency`` (median of one
+            image, in milliseconds), ``macs``, ``params`` and ``file_mb``; empty for one objective.
+        max_latency_ms: The slowest student that may be taken from the front, in milliseconds;
+            None for no limit. Needs ``costs``.
         seed: Seed of the study; proposals, data order and views follow from it.
         lag: A trial is proposed from the results of the trials that lie at least this far back,
             so that up to ``lag`` jobs at once propose what one job does; at least 1.
@@ -73,6 +87,8 @@ class SearchSettings:
     sampler: str = setting(one_of(*SAMPLERS), "tpe")
     pruner: str = setting(one_of(*PRUNERS), "hyperband")
     metric: str = setting(one_of(*METRICS), "accuracy")
+    costs: tuple[str, ...] = setting(several(one_of(*COSTS)), ())
+    max_latency_ms: float | None = setting(number(above=0), optional=True)
     seed: int = setting(integer(at_least=0), 0)
     lag: int = setting(integer(at_least=1), 4)
 
@@ -84,6 +100,8 @@ class TrainingSettings:
     Attributes:
         recipe: ``default`` or ``paper``.
         student: timm name of the student.
+        students: timm names or wildcard patterns of several students. A study that searches the
+            student has them in its space; one that does not runs once for each.
         student_options: Keyword options of the student's model.
         loss: Distillation loss: ``kd``, ``dkd``, ``logit_std`` or ``dist``.
         dropout: Dropout rate before the classifier, in [0, 1).
@@ -92,8 +110,9 @@ class TrainingSettings:
 
     recipe: str = setting(one_of(*RECIPES), "default")
     student: str = setting(_FILLED, "shufflenet_v2_x1_0")
+    students: tuple[str, ...] = setting(several(_FILLED), ())
     student_options: Mapping[str, Scalar] = setting(options(), {})
-    loss: str = setting(one_of(*LOSSES), "kd")
+    loss: str = setting(one_loss(), "kd")
     dropout: float = setting(number(at_least=0, below=1), 0.5)
     label_smoothing: float = setting(number(at_least=0, below=1), 0.0)
 

@@ -24,6 +24,7 @@ from fersearch.stats.paired import (
     paired_gain,
     paired_gain_of_correct,
 )
+from fersearch.stats.pareto import crowding, knee, pareto_front
 from fersearch.stats.ranks import RankComparison, compare_ranks, critical_value
 
 __all__ = [
@@ -42,13 +43,16 @@ __all__ = [
     "compare_ranks",
     "critical_value",
     "crossed_interval",
+    "crowding",
     "evaluate",
     "holm",
     "is_possible",
+    "knee",
     "mcnemar",
     "nearest_percentages",
     "paired_gain",
     "paired_gain_of_correct",
+    "pareto_front",
     "possible_counts",
     "reliability",
     "roc_curves",

@@ -39,7 +39,7 @@ def study_command(type_command, tiny_study_file, tiny_plugin, tiny_data, tiny_ca
             "study",
             str(tiny_study_file),
             *("--data", TINY_DATA, "--plugin", str(tiny_plugin)),
-            *("--jobs", "1", "--threads", "1", "--no-track"),
+            *("--jobs", "1", "--threads", "1", "--no-track", "--no-export"),
             *arguments,
         )
 
@@ -195,7 +195,16 @@ def test_splits_that_do_not_divide_are_refused_with_those_that_do(
     text = study.read_text().replace("choices = [2, 4, 8]", "choices = [3, 4]")
     (tmp_path / "mine.toml").write_text(text)
     code, _, err = type_command(
-        "study", "mine.toml", "--data", TINY_DATA, "--no-track", "--jobs", "1", "--threads", "1"
+        "study",
+        "mine.toml",
+        "--data",
+        TINY_DATA,
+        "--no-track",
+        "--no-export",
+        "--jobs",
+        "1",
+        "--threads",
+        "1",
     )
     assert code == 2
     assert "3" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -57,8 +58,8 @@ def tracked(tmp_path_factory, tiny_plugin, tiny_data, tiny_cache) -> Path:
     (home / "tiny.toml").write_text(TINY_STUDY, encoding="utf-8")
     (home / "grid.toml").write_text(GRID, encoding="utf-8")
     where = ("--workspace", str(work), "--plugin", str(tiny_plugin))
-    assert typed("study", str(home / "tiny.toml"), *COMMON, *where) == 0
-    assert typed("study", str(home / "grid.toml"), *COMMON, *where) == 0
+    assert typed("study", str(home / "tiny.toml"), "--no-export", *COMMON, *where) == 0
+    assert typed("study", str(home / "grid.toml"), "--no-export", *COMMON, *where) == 0
     rivals = ("--plugin", str(RIVALS), "--study", "tiny")
     assert typed("baseline", "run", "tiny_rival", *rivals, *COMMON, *where) == 0
     return work
@@ -209,16 +210,95 @@ def test_figures_of_the_report_are_those_of_the_study(workspace, tracked, capsys
     assert rows["distilled"]["params"] == result["cost"]["params"]
 
 
-def test_latency_is_measured_once_and_for_all_rows_together(workspace, tiny_plugin, capsys):
-    command = ("report", "leaderboard", "tiny", "--format", "json", "--plugin", str(tiny_plugin))
-    assert typed(*command, "--json") == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    figures = [row["latency_ms"] for row in rows]
-    assert all(item["p50"] >= item["min"] > 0 for item in figures)
-    assert all(item["threads"] == 1 and item["runtime"] == "eager" for item in figures)
-    assert typed(*command, "--json") == 0
-    again = [row["latency_ms"] for row in json.loads(capsys.readouterr().out)["rows"]]
-    assert again == figures
+@pytest.fixture
+def figures(tiny_plugin, capsys):
+    """Write the leaderboard of the tiny study; return its rows' latencies and the warnings."""
+
+    def write(*options: str, plugins: tuple[str, ...] = (str(tiny_plugin),)):
+        given = [item for plugin in plugins for item in ("--plugin", plugin)]
+        command = ("report", "leaderboard", "tiny", "--format", "json", "--json", *given, *options)
+        assert typed(*command) == 0
+        captured = capsys.readouterr()
+        return json.loads(captured.out)["rows"], captured.err
+
+    return write
+
+
+@pytest.mark.slow
+def test_latency_is_measured_once_in_the_deployed_runtime_for_all_rows_together(workspace, figures):
+    rows, _ = figures()
+    for row in rows:
+        assert set(row["latencies_ms"]) == {"onnxruntime", "onnxruntime-int8"}
+        assert row["latency_ms"] == row["latencies_ms"]["onnxruntime"]
+        for found in row["latencies_ms"].values():
+            assert found["p50"] >= found["min"] > 0
+            assert (found["threads"], found["runs"], found["image_size"]) == (1, 200, 16)
+    blocks = [block for row in rows for block in row["latencies_ms"].values()]
+    assert len({(block["session"], block["host"]) for block in blocks}) == 1
+    graphs = {path: path.stat().st_mtime_ns for path in (workspace / "cache/onnx").iterdir()}
+    assert len(graphs) == 4  # two networks, in float32 and in 8 bits
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fersearch.deploy.latency.subprocess", None)  # nothing is measured again
+        assert figures()[0] == rows
+        only, _ = figures("--runtime", "onnxruntime-int8")
+    assert [row["latency_ms"] for row in only] == [
+        row["latencies_ms"]["onnxruntime-int8"] for row in rows
+    ]
+    both, _ = figures("--runtime", "eager", "--runtime", "onnxruntime")
+    assert all(row["latency_ms"]["runtime"] == "eager" for row in both)
+    assert all(list(row["latencies_ms"]) == ["eager", "onnxruntime"] for row in both)
+    # Another session: figures of the two are not mixed, and nothing is exported again.
+    assert {row["latencies_ms"]["onnxruntime"]["session"] for row in both} == {
+        row["latency_ms"]["session"] for row in both
+    }
+    assert both[0]["latency_ms"]["session"] != rows[0]["latency_ms"]["session"]
+    assert {
+        path: path.stat().st_mtime_ns for path in (workspace / "cache/onnx").iterdir()
+    } == graphs
+
+
+def test_without_the_export_packages_eager_latencies_are_shown_and_the_others_explained(
+    workspace, figures, monkeypatch
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "onnx" else find(name, *rest),
+    )
+    rows, warnings = figures()
+    assert all(list(row["latencies_ms"]) == ["eager"] for row in rows)
+    assert all(row["latency_ms"]["runtime"] == "eager" for row in rows)
+    assert "latencies are those of PyTorch in eager mode" in warnings
+    assert 'onnx is not installed; run pip install "fersearch[export]"' in warnings
+    assert not (workspace / "cache" / "onnx").exists()
+
+
+def test_runtimes_that_cannot_be_used_are_refused_before_anything_is_read(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert typed("report", "leaderboard", "--runtime", "onnxrutime") == 2
+    assert "unknown runtime 'onnxrutime'; did you mean onnxruntime" in capsys.readouterr().err
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "onnxscript" else find(name, *rest),
+    )
+    assert typed("report", "leaderboard", "--runtime", "onnxruntime") == 2
+    assert "onnxscript is not installed" in capsys.readouterr().err
+
+
+def test_networks_without_their_plug_in_have_no_latency_until_it_is_given(
+    workspace, figures, tiny_plugin
+):
+    rows, warnings = figures("--runtime", "eager", plugins=())
+    assert all(row["latency_ms"] is None and row["latencies_ms"] == {} for row in rows)
+    assert "no latency of tiny_student in eager: unknown model 'tiny_student'" in warnings
+    rows, warnings = figures("--runtime", "eager")
+    assert all(row["latency_ms"]["runtime"] == "eager" for row in rows)
+    assert "no latency" not in warnings
 
 
 def test_the_paper_report_judges_nothing_that_was_measured_elsewhere(workspace, capsys):

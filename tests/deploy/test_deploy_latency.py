@@ -1,4 +1,4 @@
-"""Latency: several networks in one fresh process, in turn."""
+"""Latency: several networks in several runtimes, in one fresh process, in turn."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ import numpy as np
 import pytest
 import torch
 
-from fersearch.deploy import latency
+from fersearch.deploy import graph_cache, latency_worker, runtimes
 from fersearch.deploy.latency import Architecture, LatencyReport, measure_latencies
+from fersearch.deploy.runtimes import RUNTIMES, FileRuntime, check_installed, runtime_version
+from fersearch.environment import installed_version
 from fersearch.errors import FersearchError, InputError
 
+ONNX = ("onnxruntime", "onnxruntime-int8")
+EAGER = ("eager",)
+
 PLUGIN = '''
-"""A network that chatters, one that fails, one that ends its process, and a runtime."""
+"""A network that chatters, some that fail or end their process, and a runtime."""
 import ctypes
 import os
+import sys
 import time
 
 import torch
 from timm.models import register_model
 from torch import nn
 
-from fersearch.deploy.latency import RUNTIMES
+from fersearch.deploy.runtimes import RUNTIMES
 
 print("imported")
 RUNTIMES["sleeping"] = lambda network, image: lambda: time.sleep(0.0005)
@@ -59,19 +65,28 @@ class Deadly(Chatty):
         os._exit(3)
 
 
-@register_model
-def latency_chatty(pretrained=False, **options):
-    return Chatty(options["num_classes"])
+class Branching(Chatty):
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
 
 
-@register_model
-def latency_tired(pretrained=False, **options):
-    return Tired(options["num_classes"])
+class DeadlyToExport(Chatty):
+    def forward(self, x):
+        if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+            os._exit(3)
+        return super().forward(x)
 
 
-@register_model
-def latency_deadly(pretrained=False, **options):
-    return Deadly(options["num_classes"])
+def register(name, kind):
+    def make(pretrained=False, **options):
+        return kind(options["num_classes"])
+    make.__name__ = name
+    make.__module__ = __name__
+    register_model(make)
+
+
+for kind in (Chatty, Tired, Deadly, Branching, DeadlyToExport):
+    register("latency_" + kind.__name__.lower(), kind)
 '''
 
 
@@ -88,57 +103,141 @@ def architecture(model: str, **options: Any) -> Architecture:
 
 CHATTY, TIRED = architecture("latency_chatty"), architecture("latency_tired")
 STUDENT, UNKNOWN = architecture("shufflenet_v2_x0_5"), architecture("shufflenet_v9")
+BRANCHING = architecture("latency_branching")
 
 
 @pytest.fixture(scope="module")
-def report(plugin: Path) -> LatencyReport:
-    networks = [CHATTY, STUDENT, TIRED, UNKNOWN, STUDENT]
-    return measure_latencies(networks, plugins=[plugin], timeout=120)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache") / "onnx"
 
 
-def test_networks_of_one_session_are_measured(report: LatencyReport) -> None:
-    assert set(report.latencies) == {CHATTY.key, STUDENT.key}
-    for found in report.latencies.values():
+@pytest.fixture(scope="module")
+def report(plugin: Path, cache: Path) -> LatencyReport:
+    networks = [CHATTY, STUDENT, TIRED, UNKNOWN, STUDENT, BRANCHING]
+    return measure_latencies(
+        networks, runtimes=(*ONNX, *EAGER), plugins=[plugin], cache=cache, timeout=240
+    )
+
+
+@pytest.mark.slow
+def test_networks_of_one_session_are_measured_in_all_runtimes(report: LatencyReport) -> None:
+    both = {(item.key, name) for item in (CHATTY, STUDENT) for name in (*ONNX, *EAGER)}
+    assert set(report.latencies) >= both
+    for (_, name), found in report.latencies.items():
         assert 0 < found.min <= found.p50 <= found.p90 < 1000
-        assert (found.runtime, found.threads, found.image_size, found.runs) == ("eager", 1, 16, 200)
+        assert (found.runtime, found.threads, found.image_size, found.runs) == (name, 1, 16, 200)
         assert found.unsteady == (found.p50 / found.min > 1.3)
-        assert f"PyTorch {torch.__version__.split('+')[0]}" in found.host
-    assert len({found.session for found in report.latencies.values()}) == 1
-    assert report.latencies[STUDENT.key].p50 > report.latencies[CHATTY.key].p50
+        expected = "torch" if name == "eager" else "onnxruntime"
+        assert found.runtime_version == installed_version(expected)
+    assert len({(found.session, found.host) for found in report.latencies.values()}) == 1
+    eager, fp32 = (report.latencies[STUDENT.key, name].p50 for name in ("eager", "onnxruntime"))
+    assert eager > fp32
 
 
+@pytest.mark.slow
 def test_a_network_that_fails_is_left_out_with_its_reason(report: LatencyReport) -> None:
-    assert set(report.failures) == {TIRED.key, UNKNOWN.key}
-    assert "KeyError: 'tired'" in report.failures[TIRED.key]
-    assert "unknown model 'shufflenet_v9'" in report.failures[UNKNOWN.key]
+    assert "KeyError: 'tired'" in report.failures[TIRED.key, "eager"]
+    for name in (*ONNX, *EAGER):
+        assert "unknown model 'shufflenet_v9'" in report.failures[UNKNOWN.key, name]
+    # PyTorch runs it, but there is no graph of it.
+    assert (BRANCHING.key, "eager") in report.latencies
+    for name in ONNX:
+        assert "cannot be written as ONNX" in report.failures[BRANCHING.key, name]
+    assert not set(report.failures) & set(report.latencies)
+    assert report.died == frozenset()
 
 
-def test_equal_architectures_have_one_key() -> None:
+@pytest.mark.slow
+def test_exports_are_made_once_and_made_again_where_they_are_gone_or_damaged(
+    report: LatencyReport, cache: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in cache.glob("*.onnx")}
+    assert len(before) >= 4
+    plain = graph_cache.cached_graph(STUDENT, "fp32", cache)
+    small = graph_cache.cached_graph(STUDENT, "int8", cache)
+    assert {plain, small} <= set(before)
+    assert {path: path.stat().st_mtime_ns for path in cache.glob("*.onnx")} == before
+    assert small.stat().st_size < 0.6 * plain.stat().st_size
+    plain.write_bytes(plain.read_bytes()[:-1000])
+    small.unlink()
+    assert graph_cache.cached_graph(STUDENT, "int8", cache) == small
+    assert graph_cache.is_readable(plain)
+    assert graph_cache.is_readable(small)
+
+
+@pytest.mark.slow
+def test_a_network_that_kills_its_exporting_process_costs_the_others_nothing(
+    plugin: Path, cache: Path, report: LatencyReport
+) -> None:
+    deadly = architecture("latency_deadlytoexport")
+    found = measure_latencies(
+        [deadly, STUDENT], runtimes=("onnxruntime",), plugins=[plugin], cache=cache, timeout=240
+    )
+    assert set(found.latencies) == {(STUDENT.key, "onnxruntime")}
+    reason = found.failures[deadly.key, "onnxruntime"]
+    assert reason.startswith("the process that exported it to ONNX died: ")
+    assert found.died == {(deadly.key, "onnxruntime")}
+
+
+def test_a_graph_is_named_by_all_that_shaped_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[tuple[str, str]] = []
+
+    def note(network: torch.nn.Module, target: Path, *, image_size: int) -> None:
+        made.append((type(network).__name__, target.name))
+        target.touch()
+
+    monkeypatch.setattr(graph_cache, "to_onnx", note)
+    first = graph_cache.cached_graph(STUDENT, "fp32", tmp_path)
+    assert graph_cache.cached_graph(architecture("shufflenet_v2_x1_0"), "fp32", tmp_path) != first
+    monkeypatch.setattr(graph_cache, "installed_version", lambda name: "99.0")
+    assert graph_cache.cached_graph(STUDENT, "fp32", tmp_path) != first
+    monkeypatch.undo()
+    monkeypatch.setattr(graph_cache, "to_onnx", note)
+    assert graph_cache.cached_graph(STUDENT, "fp32", tmp_path) == first
+    edited = tmp_path / "edited.py"
+    edited.write_text("another network")
+    monkeypatch.setattr(graph_cache, "source_of", lambda model: str(edited))
+    assert graph_cache.cached_graph(STUDENT, "fp32", tmp_path) != first
+    assert len(made) == 5  # an empty file is no graph
+
+
+def test_equal_architectures_have_one_key_and_equal_weights() -> None:
     assert architecture("a", x=1, y=2).key == architecture("a", y=2, x=1).key
     keys = {architecture("a", x=1).key, architecture("a", x=2).key, architecture("b", x=1).key}
     assert len(keys) == 3
+    state = torch.get_rng_state()
+    first, second = STUDENT.build().state_dict(), STUDENT.build().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_a_plugin_brings_a_runtime(plugin: Path) -> None:
-    found = measure_latencies([CHATTY], plugins=[plugin], runtime="sleeping", timeout=120)
-    assert found.latencies[CHATTY.key].runtime == "sleeping"
-    assert found.latencies[CHATTY.key].min >= 0.5
+    found = measure_latencies([CHATTY], plugins=[plugin], runtimes=["sleeping"], timeout=120)
+    figures = found.latencies[CHATTY.key, "sleeping"]
+    assert figures.runtime == "sleeping"
+    assert figures.runtime_version == ""
+    assert figures.min >= 0.5
 
 
 def test_a_process_that_dies_is_told(plugin: Path) -> None:
     with pytest.raises(FersearchError, match="died: ") as caught:
-        measure_latencies([architecture("latency_deadly")], plugins=[plugin], timeout=120)
+        measure_latencies(
+            [architecture("latency_deadly")], runtimes=EAGER, plugins=[plugin], timeout=120
+        )
     assert not isinstance(caught.value, InputError)
 
 
 def test_a_measurement_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(FersearchError, match=r"not measured within 0.2 s; allow more time"):
-        measure_latencies([STUDENT], timeout=0.2)
+        measure_latencies([STUDENT], runtimes=EAGER, timeout=0.2)
 
 
 def test_plugins_that_cannot_be_loaded_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read the plug-in .*none\.py.*; name a Python"):
-        measure_latencies([STUDENT], plugins=[tmp_path / "none.py"], timeout=120)
+        measure_latencies([STUDENT], runtimes=EAGER, plugins=[tmp_path / "none.py"], timeout=120)
 
 
 def test_no_network_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +251,34 @@ def test_no_network_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_few_runs_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(InputError, match="too few for a latency; use 200"):
         measure_latencies([STUDENT], **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "absent", "words"),
+    [
+        ("onnxruntime", "onnxruntime", r"onnxruntime is not installed; .*fersearch\[export\]"),
+        ("onnxruntime-int8", "onnxscript", r"onnxscript is not installed; .*fersearch\[export\]"),
+        ("openvino", "openvino", r"openvino is not installed.*; run pip install openvino"),
+    ],
+)
+def test_a_runtime_that_is_not_installed_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, name: str, absent: str, words: str
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *_: None if name == absent else find(name)
+    )
+    monkeypatch.setattr(subprocess, "run", None)
+    with pytest.raises(InputError, match=words):
+        measure_latencies([STUDENT], runtimes=[name])
+
+
+def test_unknown_runtimes_are_refused_with_near_names() -> None:
+    with pytest.raises(InputError, match=r"unknown runtime 'onnxruntim'; did you mean onnxruntime"):
+        check_installed("onnxruntim")
+    check_installed("eager")
 
 
 def finished(code: int, stdout: str = "", stderr: str = "") -> subprocess.CompletedProcess[str]:
@@ -172,7 +299,7 @@ def test_every_end_of_the_process_is_told(
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(FersearchError, match=words):
-        measure_latencies([STUDENT])
+        measure_latencies([STUDENT], runtimes=EAGER)
 
 
 def test_a_process_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,11 +308,14 @@ def test_a_process_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(subprocess, "run", refuse)
     with pytest.raises(FersearchError, match=r"cannot start a process .* no memory"):
-        measure_latencies([STUDENT])
+        measure_latencies([STUDENT], runtimes=EAGER)
 
 
-def request_for(*wanted: Architecture, runtime: str = "eager") -> dict[str, Any]:
+def request_for(
+    *wanted: Architecture, runtimes: tuple[str, ...] = EAGER, **more: Any
+) -> dict[str, Any]:
     return {
+        "task": "measure",
         "architectures": {
             item.key: {
                 "model": item.model,
@@ -196,24 +326,48 @@ def request_for(*wanted: Architecture, runtime: str = "eager") -> dict[str, Any]
             for item in wanted
         },
         "plugins": [],
-        "runtime": runtime,
+        "runtimes": list(runtimes),
+        "files": {},
+        "unexported": {},
         "rounds": 3,
         "runs_per_round": 2,
         "warmup": 4,
+        **more,
     }
 
 
-def test_rounds_begin_with_another_network_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def times_of(reply: dict[str, Any]) -> dict[tuple[str, str], list[int]]:
+    return {(key, name): times for key, name, times in reply["nanoseconds"]}
+
+
+def test_rounds_visit_every_network_in_every_runtime_and_begin_with_another_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     turns: list[str] = []
 
-    def noted(name: str) -> Any:
-        return lambda: turns.append(name)
+    def start(path: Path, image: np.ndarray) -> Any:
+        return lambda: turns.append(f"{path.stem} file")
 
-    monkeypatch.setattr(latency, "prepared", lambda runtime, wanted, warmup: noted(wanted["model"]))
-    reply = latency.answer(request_for(architecture("a"), architecture("b"), architecture("c")))
+    def prepare(network: torch.nn.Module, image: torch.Tensor) -> Any:
+        return lambda: turns.append(f"{type(network).__name__} network")
+
+    monkeypatch.setitem(
+        RUNTIMES, "file", FileRuntime(package="numpy", precision="fp32", start=start)
+    )
+    monkeypatch.setitem(RUNTIMES, "network", prepare)
+    monkeypatch.setattr(
+        Architecture, "build", lambda self: type(self.model, (torch.nn.Module,), {})()
+    )
+    wanted = (architecture("a"), architecture("b"))
+    files = {item.key: {"fp32": str(tmp_path / f"{item.model}.onnx")} for item in wanted}
+    reply = latency_worker.answer(request_for(*wanted, runtimes=("file", "network"), files=files))
+    every = ["a file", "a network", "b file", "b network"]
+    assert turns[:20] == [name for name in every for _ in range(5)]  # 4 to warm up, after one more
     # Three runs a turn, the first of them not timed.
-    assert turns[::3] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
-    assert {len(times) for times in reply["nanoseconds"].values()} == {6}
+    rounds = [turns[20:][place : place + 12 : 3] for place in (0, 12, 24)]
+    assert rounds == [every, every[1:] + every[:1], every[2:] + every[:2]]
+    assert {len(times) for times in times_of(reply).values()} == {6}
+    assert reply["versions"] == {"file": np.__version__, "network": ""}
 
 
 def test_networks_are_run_in_evaluation_mode_without_gradients_channels_last() -> None:
@@ -235,22 +389,41 @@ def test_networks_are_run_in_evaluation_mode_without_gradients_channels_last() -
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(latency.RUNTIMES, "looking", looking)
-        latency.answer(request_for(STUDENT, runtime="looking"))
+        patch.setitem(RUNTIMES, "looking", looking)
+        latency_worker.answer(request_for(STUDENT, runtimes=("looking",)))
     assert set(seen) == {(False, True, True, True)}
 
 
 def test_unknown_runtimes_and_broken_ones() -> None:
-    reply = latency.answer(request_for(STUDENT, runtime="eagre"))
+    reply = latency_worker.answer(request_for(STUDENT, runtimes=("eagre",)))
     assert reply == {"error": "unknown runtime 'eagre'", "hint": "did you mean eager?"}
 
     def broken(network: torch.nn.Module, image: torch.Tensor) -> Any:
         raise AttributeError("nothing")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(latency.RUNTIMES, "broken", broken)
-        reply = latency.answer(request_for(STUDENT, runtime="broken"))
-    assert "cannot be prepared: AttributeError: nothing" in reply["failures"][STUDENT.key]
+        patch.setitem(RUNTIMES, "broken", broken)
+        reply = latency_worker.answer(request_for(STUDENT, runtimes=("broken", "eager")))
+    assert [[*key, why] for *key, why in reply["failures"]] == [
+        [STUDENT.key, "broken", "it cannot be prepared: AttributeError: nothing"]
+    ]
+    assert set(times_of(reply)) == {(STUDENT.key, "eager")}
+
+
+def test_files_that_were_not_made_or_are_damaged_fail_alone(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no graph")
+    reply = latency_worker.answer(
+        request_for(
+            STUDENT,
+            runtimes=(*ONNX, "eager"),
+            files={STUDENT.key: {"fp32": str(tmp_path / "bad.onnx")}},
+            unexported={STUDENT.key: {"int8": "it was too odd"}},
+        )
+    )
+    reasons = {name: why for _, name, why in reply["failures"]}
+    assert "it cannot be prepared: " in reasons["onnxruntime"]
+    assert reasons["onnxruntime-int8"] == "it was too odd"
+    assert set(times_of(reply)) == {(STUDENT.key, "eager")}
 
 
 def test_the_answer_is_one_line_of_json_and_the_only_output(
@@ -258,11 +431,67 @@ def test_the_answer_is_one_line_of_json_and_the_only_output(
 ) -> None:
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     monkeypatch.setattr(torch, "set_num_interop_threads", lambda _: None)
-    monkeypatch.setattr(latency.gc, "disable", lambda: None)
+    monkeypatch.setattr(latency_worker.gc, "disable", lambda: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request_for(STUDENT))))
-    monkeypatch.setattr(latency, "load_installed_plugins", lambda: print("chatter"))
-    latency.main()
+    monkeypatch.setattr(latency_worker, "load_installed_plugins", lambda: print("chatter"))
+    latency_worker.main()
     captured = capsys.readouterr()
     reply = json.loads(captured.out.strip())
-    assert np.array(reply["nanoseconds"][STUDENT.key]).shape == (6,)
+    assert np.array(times_of(reply)[STUDENT.key, "eager"]).shape == (6,)
     assert captured.err == "chatter\n"
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph that doubles its input, under the names that exported networks have."""
+    onnx = pytest.importorskip("onnx")
+    shape = ["batch", 3, 16, 16]
+    images, logits = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name in ("images", "logits")
+    )
+    node = onnx.helper.make_node("Add", ["images", "images"], ["logits"])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "doubles", [images], [logits]),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    path = tmp_path_factory.mktemp("graph") / "doubles.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_onnx_runtime_runs_on_one_thread_of_the_processor(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    sessions: list[Any] = []
+    make = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda *a, **k: sessions.append(make(*a, **k)) or sessions[0],
+    )
+    call = runtimes.onnx_runtime(graph, np.ones((1, 3, 16, 16), np.float32))
+    call()
+    options = sessions[0].get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+    assert sessions[0].get_providers() == ["CPUExecutionProvider"]
+    assert runtime_version("onnxruntime-int8") == onnxruntime.__version__
+
+
+def test_openvino_runs_the_same_files_in_float32_on_one_thread(graph: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    image = np.linspace(0, 1, 3 * 16 * 16, dtype=np.float32).reshape(1, 3, 16, 16)
+    call = runtimes.open_vino(graph, image)
+    (result,) = call().values()
+    np.testing.assert_array_equal(result, 2 * image)
+    assert openvino.__version__.startswith(runtime_version("openvino"))
+
+
+@pytest.mark.slow
+def test_openvino_is_measured_beside_onnx_runtime(report: LatencyReport, cache: Path) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    names = ("onnxruntime", "openvino", "openvino-int8")
+    found = measure_latencies([STUDENT], runtimes=names, cache=cache, timeout=240)
+    assert set(found.latencies) == {(STUDENT.key, name) for name in names}

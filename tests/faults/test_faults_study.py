@@ -36,7 +36,8 @@ def start(tmp_path, workspace, tiny_study_file, tiny_plugin):
         command = [
             *(sys.executable, "-m", "fersearch", "study", str(tiny_study_file)),
             *("--data", TINY_DATA, "--plugin", str(tiny_plugin), "--no-track"),
-            *("--workspace", str(workspace), "--pruner", "none", *student, *arguments),
+            *("--no-export", "--workspace", str(workspace), "--pruner", "none"),
+            *(*student, *arguments),
         ]
         process = subprocess.Popen(
             command,

@@ -60,3 +60,27 @@ def tiny_slow(pretrained: bool = False, **options: object) -> nn.Module:
             return super().forward(x)
 
     return Slow(options["num_classes"], width=8, drop_rate=options.get("drop_rate", 0.0))
+
+
+@register_model
+def tiny_wide(pretrained: bool = False, **options: object) -> nn.Module:
+    return TinyNet(options["num_classes"], width=24, drop_rate=options.get("drop_rate", 0.0))
+
+
+@register_model
+def tiny_middle(pretrained: bool = False, **options: object) -> nn.Module:
+    return TinyNet(options["num_classes"], width=16, drop_rate=options.get("drop_rate", 0.0))
+
+
+@register_model
+def tiny_unexportable(pretrained: bool = False, **options: object) -> nn.Module:
+    """Decide by a value on the way, which no graph can hold."""
+
+    class Deciding(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            if not x.is_meta and logits.detach().abs().sum().item() > 1e9:
+                return logits * 0.0
+            return logits
+
+    return Deciding(options["num_classes"], width=8, drop_rate=options.get("drop_rate", 0.0))

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 from board_samples import (
+    DEPLOYED,
     large_leaderboard,
     make_board,
-    make_latency,
+    make_latencies,
     make_leaderboard,
     nasty_leaderboard,
     small_leaderboard,
@@ -184,16 +185,33 @@ def test_sorting_by_mouse_and_keyboard(visit):
 def test_latency_is_sorted_within_its_session(visit, tmp_path):
     board = make_board(4)
     rows = tuple(
-        replace(row, latency=make_latency(9.0 - place, session=f"bench-{place % 2}"))
+        replace(row, latencies=make_latencies(9.0 - place, session=f"bench-{place % 2}"))
         for place, row in enumerate(board.rows)
     )
     path = write_leaderboard(make_leaderboard(replace(board, rows=rows)), tmp_path, ("html",))[0]
     browser = visit("sessions", path=path)
-    button = find(browser, "#board-1-table th.c-latency .sort")
+    button = find(browser, "#board-1-table th.c-latency-fp32 .sort")
     button.click()
-    assert [float(value) for value in column(browser, "latency")] == [7, 9, 6, 8]
+    assert [float(value) for value in column(browser, "latency-fp32")] == [7, 9, 6, 8]
+    assert "sorted by Latency fp32, ascending" in find(browser, "#board-1 .count").text
     button.click()
-    assert [float(value) for value in column(browser, "latency")] == [9, 7, 8, 6]
+    assert [float(value) for value in column(browser, "latency-fp32")] == [9, 7, 8, 6]
+    find(browser, "#board-1-table th.c-latency-int8 .sort").click()
+    int8 = [float(value) for value in column(browser, "latency-int8")]
+    assert int8 == pytest.approx([4.2, 5.4, 3.6, 4.8])
+
+
+def test_the_costs_of_a_full_table_are_seen_without_scrolling(visit, tmp_path):
+    board = make_board(4, deployed=DEPLOYED)
+    path = write_leaderboard(make_leaderboard(board), tmp_path, ("html",))[0]
+    browser = visit("full", path=path)
+    ends = browser.execute_script(
+        "return [...document.querySelectorAll('#board-1-table th')]"
+        ".filter((head) => /c-(latency|params|int8)/.test(head.className))"
+        ".map((head) => head.getBoundingClientRect().right)"
+    )
+    assert len(ends) == 4
+    assert max(ends) <= 1280
 
 
 def test_filters_and_column_groups(visit):

@@ -212,6 +212,47 @@ def test_evaluations_survive_the_disk(study, tmp_path):
         load_evaluation(tmp_path)
 
 
+def test_what_the_8_bit_file_gave_survives_the_disk_and_old_evaluations_load(study, tmp_path):
+    import dataclasses
+    import json
+
+    figures = {"int8_accuracy": 0.5, "fp32_accuracy": 0.6, "file": "a.int8.onnx"}
+    first, *others = study.evaluation.rows
+    rows = (dataclasses.replace(first, deployed=figures), *others)
+    save_evaluation(tmp_path, dataclasses.replace(study.evaluation, rows=rows))
+    again = load_evaluation(tmp_path)
+    assert [item.deployed for item in again.rows] == [figures, None, None]
+    board = make_leaderboard([Source(study.study, again)]).boards[0]
+    assert board.rows[0].deployed == figures
+    path = tmp_path / "evaluation.json"
+    content = json.loads(path.read_text())
+    for item in content["rows"]:
+        del item["deployed"]  # as it was before there was such a field
+    path.write_text(json.dumps(content))
+    assert load_evaluation(tmp_path).rows == study.evaluation.rows
+
+
+def test_rows_have_the_latencies_of_their_architecture_the_main_runtime_first(study):
+    from board_samples import make_latency
+
+    from fersearch.report.leaderboard.collect import architectures
+
+    (network,) = architectures([study])  # all rows are of one
+    found = {
+        (network.key, name): make_latency(p50, runtime=name)
+        for name, p50 in (("onnxruntime-int8", 1.0), ("onnxruntime", 2.0), ("eager", 3.0))
+    }
+    names = ("onnxruntime", "onnxruntime-int8")
+    for row in make_leaderboard([study], latencies=found, runtimes=names).boards[0].rows:
+        assert list(row.latencies) == list(names)
+        assert row.latency.p50 == 2.0
+    del found[network.key, "onnxruntime"]
+    row = make_leaderboard([study], latencies=found, runtimes=names).boards[0].rows[0]
+    assert row.latency is None
+    assert list(row.latencies) == ["onnxruntime-int8"]
+    assert make_leaderboard([study]).boards[0].rows[0].latencies == {}
+
+
 def test_what_cannot_be_read_is_named(study, tmp_path):
     broken = TrackedStudy(
         run_id="b", name="broken", status="FINISHED", started=0, runs=(), evaluation=tmp_path

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from board_samples import (
     CLASSES,
+    DEPLOYED,
     NASTY,
     make_board,
-    make_latency,
+    make_latencies,
     make_leaderboard,
     nasty_leaderboard,
     small_leaderboard,
@@ -29,8 +30,9 @@ from fersearch.report.leaderboard.formats import (
     leaderboard_markdown,
     safe_cell,
 )
-from fersearch.report.leaderboard.latex import COLUMNS, escape_latex
+from fersearch.report.leaderboard.latex import columns, escape_latex
 from fersearch.report.leaderboard.sessions import latency_sessions
+from fersearch.report.leaderboard.text import leaderboard_text
 from fersearch.report.leaderboard.words import ranks, separation, standing
 from fersearch.report.leaderboard.write import LEADERBOARD_FORMATS, write_leaderboard
 
@@ -49,6 +51,8 @@ ROW_KEYS = {
     "macs",
     "file_mb",
     "latency_ms",
+    "latencies_ms",
+    "deployed",
     "claimed",
     "p_value_vs_first",
     "run_ids",
@@ -112,6 +116,72 @@ def test_json_turns_what_is_missing_into_null(small, nasty):
     assert second["rows"][0]["latency_ms"] is None
     assert second["rows"][0]["per_class"]["contempt"]["recall"] is None
     assert leaderboard_json(nasty)["rows"][0]["settings"]["loss"] is None
+
+
+def test_latencies_of_all_runtimes_stand_beside_the_main_one(small):
+    row = leaderboard_json(small)["rows"][0]
+    assert list(row["latencies_ms"]) == ["onnxruntime", "onnxruntime-int8"]
+    assert row["latency_ms"] == row["latencies_ms"]["onnxruntime"]
+    for name, block in row["latencies_ms"].items():
+        assert set(block) >= {
+            "runtime", "runtime_version", "threads", "image_size", "p50", "p90", "min", "runs",
+            "host", "session", "unsteady",
+        }  # fmt: skip
+        assert block["runtime"] == name
+    lines = list(csv.DictReader(io.StringIO(leaderboard_csv(small), newline="")))
+    assert float(lines[0]["latency_p50_ms"]) == row["latency_ms"]["p50"]
+    assert lines[0]["latency_runtime"] == "onnxruntime"
+    int8 = row["latencies_ms"]["onnxruntime-int8"]
+    for name in ("p50", "p90", "min"):
+        assert float(lines[0][f"latency_in_onnxruntime_int8_{name}_ms"]) == int8[name]
+    assert lines[-1]["latency_in_onnxruntime_int8_p50_ms"] == ""
+    text = leaderboard_markdown(small)
+    fp32 = row["latency_ms"]
+    assert "| latency fp32 p50 / p90 (ms) | latency int8 p50 (ms) |" in text
+    assert f"| {fp32['p50']:.2f} / {fp32['p90']:.2f} | {int8['p50']:.2f} |" in text
+    latex = leaderboard_latex(small)
+    assert r"fp32\,ms & int8\,ms" in latex
+    assert f"{fp32['p50']:.2f} / {fp32['p90']:.2f} & {int8['p50']:.2f} &" in latex
+    assert "fp32 (ONNX Runtime 1.32.0), int8 (ONNX Runtime 1.32.0); 1 thread" in latex
+    shown = leaderboard_text(small)
+    assert "fp32 (ms)  int8 (ms)" in shown
+    assert f"{fp32['p50']:.2f}" in shown
+
+
+def test_a_main_runtime_that_failed_is_null_whatever_the_others_gave():
+    board = make_board(2)
+    only = {"onnxruntime-int8": board.rows[0].latencies["onnxruntime-int8"]}
+    board = replace(board, rows=(replace(board.rows[0], latencies=only), board.rows[1]))
+    row = leaderboard_json(make_leaderboard(board))["rows"][0]
+    assert row["latency_ms"] is None
+    assert list(row["latencies_ms"]) == ["onnxruntime-int8"]
+    line = next(csv.DictReader(io.StringIO(leaderboard_csv(make_leaderboard(board)), newline="")))
+    assert line["latency_p50_ms"] == ""
+    assert line["latency_in_onnxruntime_int8_p50_ms"] != ""
+
+
+def test_the_8_bit_file_is_in_every_format_and_only_where_it_was_tested():
+    board = make_board(2, deployed=DEPLOYED)
+    board = replace(board, rows=(board.rows[0], replace(board.rows[1], deployed=None)))
+    leaderboard = make_leaderboard(board)
+    rows = leaderboard_json(leaderboard)["rows"]
+    assert [row["deployed"] for row in rows] == [DEPLOYED, None]
+    lines = list(csv.DictReader(io.StringIO(leaderboard_csv(leaderboard), newline="")))
+    assert {name: float(lines[0][name]) for name in DEPLOYED} == DEPLOYED
+    assert {lines[1][name] for name in DEPLOYED} == {""}
+    text = leaderboard_markdown(leaderboard)
+    assert "| int8 accuracy (fp32) (%) |" in text
+    assert "| 86.12 (86.51) |" in text
+    assert "tested in the same opening of the test split" in text
+    latex = leaderboard_latex(leaderboard)
+    assert r"ms & int8 & $\Delta$ first" in latex
+    assert "& 86.12 &" in latex
+    assert "8-bit file" in latex
+    assert "86.12" in leaderboard_text(leaderboard)
+    for write in (leaderboard_markdown, leaderboard_latex, leaderboard_text):
+        without = write(make_leaderboard(make_board(2)))
+        assert "int8 acc" not in without
+        assert "8-bit" not in without
 
 
 def test_json_of_nothing():
@@ -230,9 +300,8 @@ def test_latex_is_balanced_and_whole(small, nasty):
         assert text.count(r"\begin{table*}") == text.count(r"\end{table*}")
         assert text.count(r"\toprule") == len(leaderboard.boards)
         rows = [line for line in text.splitlines() if line.endswith(r" \\")]
-        assert len(rows) == sum(len(board.rows) + 1 for board in leaderboard.boards)
-        for row in rows:
-            assert len(re.findall(r"(?<!\\)&", row)) == len(COLUMNS) - 1
+        widths = [len(columns(item)) for item in leaderboard.boards for _ in (0, *item.rows)]
+        assert [len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows] == widths
         assert text.isascii() or set(text) - set(map(chr, range(128))) <= set("ïéè")
 
 
@@ -287,12 +356,15 @@ def test_what_stands_first_is_said_for_one_row_and_for_none():
 def test_sessions_are_kept_apart():
     board = make_board(4)
     rows = tuple(
-        replace(row, latency=make_latency(1.0 + place, session=f"bench-{place % 2}"))
+        replace(row, latencies=make_latencies(1.0 + place, session=f"bench-{place % 2}"))
         for place, row in enumerate(board.rows)
     )
     sessions = latency_sessions(replace(board, rows=rows))
     assert [session.letter for session in sessions] == ["a", "b"]
-    assert sessions[0].keys == (rows[0].key, rows[2].key)
+    assert sessions[0].members == tuple(
+        (rows[place].key, name) for place in (0, 2) for name in rows[0].latencies
+    )
+    assert list(sessions[0].latencies) == ["onnxruntime", "onnxruntime-int8"]
     text = leaderboard_markdown(make_leaderboard(replace(board, rows=rows)))
     assert "do not compare and are not ranked together" in text
 

@@ -10,9 +10,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from board_samples import (
+    DEPLOYED,
     NASTY,
     draw_labels,
     make_board,
+    make_latencies,
     make_latency,
     make_leaderboard,
     make_row,
@@ -26,6 +28,7 @@ from fersearch.plugins import shipped
 from fersearch.report.figures.board import THEMES, board_figures, pareto_front, themed
 from fersearch.report.leaderboard.columns import accuracy_scale, columns_of
 from fersearch.report.leaderboard.page import embedded_json, leaderboard_html
+from fersearch.report.text import MISSING
 
 
 class Page(HTMLParser):
@@ -167,7 +170,7 @@ def test_embedded_json_ends_no_script():
     [
         make_leaderboard(),
         make_leaderboard(make_board(1, with_study=False)),
-        make_leaderboard(make_board(1, seeds=1, with_study=False, latency=None, macs=None)),
+        make_leaderboard(make_board(1, seeds=1, with_study=False, latencies={}, macs=None)),
         make_leaderboard(make_board(3, absent=("fear", "neutral"), kind="ablation")),
         make_leaderboard(twin_board()),
         make_leaderboard(replace(make_board(1, with_study=False), rows=())),
@@ -188,25 +191,103 @@ def test_every_size_renders(leaderboard):
 
 
 def test_columns_without_figures_are_left_out():
-    bare = make_board(1, with_study=False, latency=None, macs=None)
+    bare = make_board(1, with_study=False, latencies={}, macs=None)
     keys = [column.key for column in columns_of(bare)]
-    assert not {"difference", "claimed", "macs", "latency"} & set(keys)
-    assert {"difference", "macs", "latency"} <= {column.key for column in columns_of(make_board(2))}
+    assert not {"difference", "claimed", "macs", "latency-fp32", "int8"} & set(keys)
+    full = {column.key for column in columns_of(make_board(2, deployed=DEPLOYED))}
+    assert full >= {"difference", "macs", "latency-fp32", "latency-int8", "int8"}
 
 
 def test_sessions_are_marked_in_the_table():
     board = make_board(4)
     rows = tuple(
-        replace(row, latency=make_latency(1.0 + place, session=f"bench-{place % 2}"))
+        replace(row, latencies=make_latencies(1.0 + place, session=f"bench-{place % 2}"))
         for place, row in enumerate(board.rows)
     )
     page = Page(leaderboard_html(make_leaderboard(replace(board, rows=rows))))
     cells = [item["data-session"] for item in page.all("td") if item.get("data-session")]
-    assert cells == ["a", "b", "a", "b"]
+    assert cells == ["a", "a", "b", "b", "a", "a", "b", "b"]  # in both runtimes
     figure = next(item for item in board_figures(replace(board, rows=rows)) if item.key == "cost")
     labels = [variant.label for variant in figure.variants]
-    assert labels[-2:] == ["latency, median, session a (ms)", "latency, median, session b (ms)"]
+    assert labels[-4:] == [
+        f"latency {runtime}, median, session {letter} (ms)"
+        for runtime in ("fp32", "int8")
+        for letter in "ab"
+    ]
     assert "they do not compare" in figure.caption
+
+
+def cells_of(board, key, place=0):
+    """Return the cell of a row in the column of this key."""
+    column = next(item for item in columns_of(board) if item.key == key)
+    return column.cell(board.rows[place], rank=1, is_first=place == 0, letters={})
+
+
+def test_every_runtime_has_a_column_and_the_main_one_both_percentiles():
+    board = make_board(4)
+    row = board.rows[0]
+    fp32, int8 = (cells_of(board, f"latency-{name}") for name in ("fp32", "int8"))
+    assert (fp32.text, int8.text) == (
+        f"{row.latencies['onnxruntime'].p50:.2f}",
+        f"{row.latencies['onnxruntime-int8'].p50:.2f}",
+    )
+    assert fp32.second == f"p90 {row.latency.p90:.2f}"
+    assert int8.second == ""
+    place = next(n for n, item in enumerate(board.rows) if item.latency.unsteady)
+    assert cells_of(board, "latency-fp32", place).flag == "unsteady"
+    assert cells_of(board, "latency-int8", place).flag == ""
+    names = [column.name for column in columns_of(board) if column.runtime]
+    assert names == ["Latency fp32", "Latency int8"]
+
+
+def test_a_runtime_that_failed_for_a_row_leaves_its_cell_empty():
+    board = make_board(3)
+    only = {"onnxruntime-int8": board.rows[0].latencies["onnxruntime-int8"]}
+    board = replace(board, rows=(replace(board.rows[0], latencies=only), *board.rows[1:]))
+    assert board.rows[0].latency is None
+    assert cells_of(board, "latency-fp32").text == MISSING
+    assert cells_of(board, "latency-fp32").value is None
+    assert cells_of(board, "latency-int8").value is not None
+    variants = figures_of(board)["cost"].variants
+    missing = next(item for item in variants if item.label == "latency fp32, median (ms)")
+    assert missing.rows[0][2] == MISSING
+    assert missing.rows[1][2] != MISSING
+
+
+def test_the_main_runtime_comes_first_and_others_keep_their_names():
+    board = make_board(2)
+    figures = {
+        **board.rows[0].latencies,
+        "eager": make_latency(7.0, runtime="eager"),
+        "Mine & <b>": make_latency(8.0, runtime="Mine & <b>"),
+    }
+    rows = tuple(replace(row, latencies=figures, runtime="eager") for row in board.rows)
+    board = replace(board, rows=rows)
+    columns = [column for column in columns_of(board) if column.runtime]
+    assert [column.unit for column in columns] == [
+        "eager, ms", "fp32, ms", "int8, ms", "Mine & <b>, ms",
+    ]  # fmt: skip
+    assert [column.key for column in columns][-1] == "latency-mine-b-"
+    assert cells_of(board, "latency-eager").second == "p90 7.84"
+    labels = [variant.label for variant in figures_of(board)["cost"].variants]
+    assert labels[3] == "latency eager, median (ms)"
+    text = leaderboard_html(make_leaderboard(board))
+    assert Page(text).open == []
+    assert "Mine & <b>" not in text
+
+
+def test_the_8_bit_file_stands_beside_its_float32_network():
+    cell = cells_of(make_board(2, deployed=DEPLOYED), "int8")
+    assert (cell.text, cell.second) == ("86.12", "fp32 86.51")
+    assert cell.value == DEPLOYED["int8_accuracy"]
+    text = leaderboard_html(make_leaderboard(make_board(2, deployed=DEPLOYED)))
+    assert "tested in the same opening of the test split" in text
+    assert "8 bits: test accuracy 86.12 %, validation 87.01 %, 1.4 MB" in text
+    board = make_board(2, deployed=DEPLOYED)
+    board = replace(board, rows=(replace(board.rows[0], deployed=None), board.rows[1]))
+    assert (cells_of(board, "int8").text, cells_of(board, "int8").value) == (MISSING, None)
+    caption = figures_of(board)["cost"].caption
+    assert "Accuracies are those of the float32 networks" in caption
 
 
 def test_bars_lie_on_the_scale():

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import random
+import statistics
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from fersearch.search.proposals import Proposer, distribution
+from fersearch.search.goals import Goals
+from fersearch.search.proposals import NOTED, Proposer, distribution
 from fersearch.search.storage import open_storage, open_study
 from fersearch.spec import CategoricalParameter, FloatParameter, IntParameter, load_study, override
 
 EPOCHS = 8
 
 
-def make_spec(sampler="tpe", pruner="hyperband", seed=0, lag=1):
+def make_spec(sampler="tpe", pruner="hyperband", seed=0, lag=1, **changes):
     return override(
         load_study("distill"),
         {
+            **changes,
             "search.sampler": sampler,
             "search.pruner": pruner,
             "search.seed": seed,
@@ -39,14 +42,15 @@ def curve(params):
 class Search:
     """A study whose trials cost nothing, run the way the engine runs it."""
 
-    def __init__(self, study, spec):
+    def __init__(self, study, spec, goals=None):
         self.study = study
-        self.proposer = Proposer(spec)
+        self.goals = goals or Goals.of(spec)
+        self.proposer = Proposer(spec, self.goals)
 
     def start(self):
         trials = self.study.get_trials(deepcopy=False)
-        params = self.proposer.propose(trials, len(trials))
-        self.study.enqueue_trial(params)
+        params, noted = self.proposer.propose(trials, len(trials))
+        self.study.enqueue_trial(params, user_attrs={NOTED: noted})
         trial = self.study.ask(self.proposer.active_distributions(params))
         watch = self.proposer.watch(self.study.get_trials(deepcopy=False), trial.number, params)
         return trial, watch
@@ -54,13 +58,14 @@ class Search:
     def finish(self, trial, watch):
         state = TrialState.COMPLETE
         for step, value in enumerate(curve(trial.params)):
-            trial.report(value, step)
+            # As the engine does: `trial.report` refuses studies of several objectives.
+            self.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
             if watch.report(step, value) and step < EPOCHS - 1:
                 state = TrialState.PRUNED
                 break
         trial.set_user_attr("rungs", watch.rungs())
         if state == TrialState.COMPLETE:
-            self.study.tell(trial, value)
+            self.study.tell(trial, self.goals.values(value, trial.params))
         else:
             self.study.tell(trial, state=state)
 
@@ -91,6 +96,72 @@ def test_four_and_four_and_four_trials_equal_twelve(sampler, pruner, tmp_path):
         pieces = Search(open_study(open_storage(url, lock=tmp_path / "lock"), "s"), spec)
         pieces.run(4)
     assert pieces.result() == straight.result()
+
+
+SIZES = {"small": 1.0, "middle": 2.0, "large": 4.0}
+PARETO = Goals(
+    metric="accuracy", costs=("params",), cost_of=lambda params: [SIZES[params["student"]]]
+)
+
+
+def pareto_spec(**settings):
+    space = {"space.student": {"kind": "categorical", "choices": list(SIZES)}, "enqueue": []}
+    return make_spec(**settings, **space)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "gp"])
+def test_a_search_of_two_objectives_is_the_same_in_pieces(sampler, tmp_path):
+    spec = pareto_spec(sampler=sampler)
+    straight = Search(optuna.create_study(directions=PARETO.directions), spec, PARETO)
+    straight.run(16)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    for _ in range(2):
+        storage = open_storage(url, lock=tmp_path / "lock")
+        Search(open_study(storage, "s", PARETO.directions), spec, PARETO).run(8)
+    pieces = Search(open_study(storage, "s", PARETO.directions), spec, PARETO)
+    assert pieces.result() == straight.result()
+    assert len(straight.study.best_trials) >= 1
+
+
+def test_a_pareto_search_prunes_against_students_that_cost_no_more():
+    search = Search(
+        optuna.create_study(directions=PARETO.directions), pareto_spec(sampler="random"), PARETO
+    )
+    search.run(40)
+    pruned = [trial for trial in search.study.trials if trial.state == TrialState.PRUNED]
+    assert 3 <= len(pruned) <= 30
+    for trial in pruned:
+        step = max(trial.intermediate_values)
+        rivals = [
+            other.intermediate_values[step]
+            for other in search.study.trials[: trial.number]
+            if step in other.intermediate_values
+            and SIZES[other.params["student"]] <= SIZES[trial.params["student"]]
+        ]
+        assert step >= EPOCHS // 4
+        assert len(rivals) >= 4
+        assert trial.intermediate_values[step] < statistics.median(rivals)
+
+
+def test_a_pareto_search_without_a_pruner_prunes_nothing():
+    spec = pareto_spec(sampler="random", pruner="none")
+    search = Search(optuna.create_study(directions=PARETO.directions), spec, PARETO)
+    search.run(20)
+    assert {trial.state for trial in search.study.trials} == {TrialState.COMPLETE}
+
+
+def test_the_genetic_sampler_has_generations():
+    search = in_memory(make_spec("nsga2", "none"))
+    search.run(60)
+    generations = [
+        next(iter(trial.user_attrs.get(NOTED, {}).values()), None) for trial in search.study.trials
+    ]
+    assert generations[0] == 0
+    assert generations == sorted(generations)
+    assert generations[-1] >= 4
+    values = [trial.value for trial in search.study.trials]
+    # Children of good parents: the last two generations beat the first two, which are random.
+    assert statistics.fmean(values[-20:]) > statistics.fmean(values[:20]) + 0.01
 
 
 @pytest.mark.parametrize("lag", [2, 4])
@@ -174,10 +245,10 @@ def test_conditional_parameters_are_only_proposed_where_they_apply():
         },
     )
     study = optuna.create_study(direction="maximize")
-    proposer = Proposer(spec)
+    proposer = Proposer(spec, Goals.of(spec))
     seen = set()
     for number in range(12):
-        params = proposer.propose(study.get_trials(deepcopy=False), number)
+        params, _ = proposer.propose(study.get_trials(deepcopy=False), number)
         seen.add((params["kind"], "depth" in params))
         study.enqueue_trial(params)
         study.tell(study.ask(proposer.active_distributions(params)), 0.5)

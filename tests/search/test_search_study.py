@@ -12,6 +12,7 @@ from conftest import TINY_DATA
 from optuna.trial import TrialState
 
 import fersearch
+from fersearch.deploy.onnx_model import OnnxPredictor
 from fersearch.errors import FersearchError, InputError
 from fersearch.search import StudyFolder
 
@@ -36,6 +37,7 @@ def run(tmp_path, tiny_study_file, tiny_data, tiny_cache):
             jobs=options.pop("jobs", 1),
             threads=1,
             track=options.pop("track", False),
+            export=options.pop("export", False),
             settings=settings,
             listener=listener,
             **options,
@@ -285,3 +287,30 @@ def test_the_paper_rows_are_the_paper_settings_and_say_how_they_ended(run):
     report = result.report.read_text()
     assert "paper (trial 0)" in report
     assert "| alone |" in report
+
+
+def test_the_student_is_exported_and_its_8_bit_file_is_tested_in_the_same_opening(run, tiny_data):
+    result = run(export=True)
+    content = json.loads((result.folder / "result.json").read_text())
+    exported = json.loads((result.folder / "model.export.json").read_text())
+    deployed = content["deployed"]
+    assert content["test_reads"] == 1
+    assert {"model.onnx", "model.int8.onnx"} <= {path.name for path in result.folder.iterdir()}
+    assert deployed["recommended"] == exported["recommended"]
+    assert deployed["max_difference"] < 1e-4
+    images = np.moveaxis(np.asarray(tiny_data.test.images), 1, 3)
+    labels = np.asarray(tiny_data.test.labels)
+    for key, name in (("int8_accuracy", "model.int8.onnx"), ("fp32_accuracy", "model.onnx")):
+        predictor = OnnxPredictor(result.folder / name)
+        right = predictor.probabilities(images).argmax(axis=1) == labels
+        assert deployed[key] == pytest.approx(right.mean())
+    _, config = fersearch.load_network(result.model)
+    assert predictor.info.classes == config.classes
+    assert "test_accuracy" in config.metrics
+
+
+def test_a_student_that_cannot_be_exported_is_still_a_result(run):
+    result = run(export=True, settings={"training.student": "tiny_unexportable"})
+    assert result.content["deployed"] is None
+    assert any("no ONNX file was written" in note for note in result.content["notes"])
+    assert result.content["test"]["distilled"]["accuracy"] > 0

@@ -23,7 +23,11 @@ from fersearch.report.figures.parts import (
     shown_percent,
 )
 from fersearch.report.leaderboard.board import Board, BoardRow
-from fersearch.report.leaderboard.sessions import latency_sessions
+from fersearch.report.leaderboard.sessions import (
+    latency_sessions,
+    runtime_label,
+    shown_runtimes,
+)
 from fersearch.report.text import MISSING, format_interval
 
 __all__ = ["cost_figure", "pareto_front"]
@@ -50,7 +54,7 @@ class Cost:
 
 
 def cost_measures(board: Board) -> list[Cost]:
-    """Return the measures that at least one row has; each latency session is one of its own."""
+    """Return the measures that at least one row has."""
     rows = board.rows
     costs = [
         Cost("parameters", "M", tuple(row.params / 1e6 for row in rows)),
@@ -61,19 +65,7 @@ def cost_measures(board: Board) -> list[Cost]:
         ),
         Cost("weights file", "MB", tuple(row.file_mb for row in rows)),
     ]
-    sessions = latency_sessions(board)
-    for session in sessions:
-        name = "latency, median" + (f", session {session.letter}" if len(sessions) > 1 else "")
-        members = set(session.keys)
-        costs.append(
-            Cost(
-                name,
-                "ms",
-                tuple(
-                    row.latency.p50 if row.latency and row.key in members else None for row in rows
-                ),
-            )
-        )
+    costs += latency_costs(board)
     # A cost of zero or less has no place on a logarithmic axis.
     costs = [
         Cost(
@@ -86,6 +78,21 @@ def cost_measures(board: Board) -> list[Cost]:
         for cost in costs
     ]
     return [cost for cost in costs if any(value is not None for value in cost.values)]
+
+
+def latency_costs(board: Board) -> list[Cost]:
+    """Return the median latency in each runtime, the main one first; sessions stay apart."""
+    sessions = latency_sessions(board)
+    costs = []
+    for runtime in shown_runtimes(board):
+        for session in sessions:
+            several = f", session {session.letter}" if len(sessions) > 1 else ""
+            values = tuple(
+                row.latencies[runtime].p50 if (row.key, runtime) in session.members else None
+                for row in board.rows
+            )
+            costs.append(Cost(f"latency {runtime_label(runtime)}, median{several}", "ms", values))
+    return costs
 
 
 def pareto_front(costs: Sequence[float | None], accuracies: Sequence[float]) -> list[int]:
@@ -250,6 +257,8 @@ def cost_figure(board: Board) -> Figure | None:
         "room. Neighbours whose intervals overlap "
         "may change places with other seeds or images."
     )
+    if set(shown_runtimes(board)) - {"onnxruntime", "eager"}:
+        caption += " Accuracies are those of the float32 networks, whatever runs them."
     sessions = latency_sessions(board)
     if len(sessions) > 1:
         caption += (

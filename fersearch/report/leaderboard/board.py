@@ -44,7 +44,10 @@ class BoardRow:
         macs: Multiply-accumulates of one image, or None.
         macs_not_counted: Operators that were met and not counted.
         file_mb: Size of the weights file in megabytes.
-        latency: Latency, or None where it was not measured.
+        latencies: Latencies by runtime; a runtime that it was not measured in is missing.
+        runtime: Name of the main runtime: that of :attr:`latency`.
+        deployed: What the ONNX files of one of its networks give, with the names of
+            :attr:`fersearch.evaluations.TestedRow.deployed`; None where none was exported.
         claimed: What the paper claims for a model of this name: ``accuracy``, ``precision`` in
             0-1 and ``params_m`` in millions, each possibly missing; None when it claims nothing.
         versus_first: Difference in accuracy to the board's first row, this row minus the first;
@@ -71,7 +74,9 @@ class BoardRow:
     macs: int | None
     macs_not_counted: tuple[str, ...]
     file_mb: float
-    latency: Latency | None = None
+    latencies: Mapping[str, Latency] = field(default_factory=dict)
+    runtime: str = ""
+    deployed: Mapping[str, float | str] | None = None
     claimed: Mapping[str, float] | None = None
     versus_first: PairedGain | None = None
     p_value_vs_first: float | None = None
@@ -81,6 +86,11 @@ class BoardRow:
     source: str = ""
     notes: tuple[str, ...] = ()
     train_seconds: float = 0.0
+
+    @property
+    def latency(self) -> Latency | None:
+        """Latency in the main runtime, or None where it was not measured."""
+        return self.latencies.get(self.runtime)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,21 +17,14 @@ from fersearch.evaluations import Evaluation, TestedRow, load_evaluation
 from fersearch.report.leaderboard.board import (
     Board,
     BoardRow,
-    Gain,
     Leaderboard,
     SearchHistory,
     SearchTrial,
 )
+from fersearch.report.leaderboard.comparisons import against_first, contests, gains_of
 from fersearch.report.paper.claims import claimed_for
 from fersearch.search import parameter_importances
-from fersearch.stats import (
-    PairedGain,
-    RankComparison,
-    compare_ranks,
-    evaluate,
-    holm,
-    paired_gain,
-)
+from fersearch.stats import RankComparison, compare_ranks, evaluate
 from fersearch.track import TrackedRun, TrackedStudy
 
 __all__ = ["Source", "architectures", "load_sources", "make_leaderboard"]
@@ -93,7 +86,8 @@ def make_leaderboard(
     sources: Sequence[Source],
     *,
     left_out: Sequence[str] = (),
-    latencies: Mapping[str, Latency] | None = None,
+    latencies: Mapping[tuple[str, str], Latency] | None = None,
+    runtimes: Sequence[str] = (),
     tracking: str = "",
     command: str = "",
 ) -> Leaderboard:
@@ -102,7 +96,8 @@ def make_leaderboard(
     Args:
         sources: Tracked studies with their evaluations.
         left_out: What could not be read, a sentence each.
-        latencies: Measured latencies by the key of the architecture.
+        latencies: Measured latencies by key of the architecture and name of the runtime.
+        runtimes: Names of the runtimes in the order in which they are shown, the main one first.
         tracking: Where the studies were read from.
         command: The command that makes this report.
     """
@@ -122,7 +117,7 @@ def make_leaderboard(
     for group in groups.values():
         usable, reasons = same_test_split(group)
         problems += reasons
-        boards.append(make_board(usable, latencies or {}))
+        boards.append(make_board(usable, latencies or {}, runtimes))
     boards.sort(key=lambda board: (board.kind == "ablation", -len(board.rows), board.protocol_hash))
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Leaderboard(
@@ -164,11 +159,17 @@ def same_test_split(group: Sequence[Source]) -> tuple[list[Source], list[str]]:
     ]
 
 
-def make_board(sources: Sequence[Source], latencies: Mapping[str, Latency]) -> Board:
+def make_board(
+    sources: Sequence[Source],
+    latencies: Mapping[tuple[str, str], Latency],
+    runtimes: Sequence[str],
+) -> Board:
     """Return the board of studies that share a protocol; needs at least one."""
     newest = sources[-1].evaluation
     rows = [
-        make_row(source, row, latencies) for source in sources for row in source.evaluation.rows
+        make_row(source, row, latencies=latencies, runtimes=runtimes)
+        for source in sources
+        for row in source.evaluation.rows
     ]
     rows = distinct_titles(without_copies(rows))
     rows.sort(key=lambda row: (-row.metrics.accuracy, row.title, row.key))
@@ -201,19 +202,26 @@ def merged_protocol(sources: Sequence[Source]) -> dict[str, Any]:
     return {**{key: merged[key] for key in shared}, **own}
 
 
-def make_row(source: Source, row: TestedRow, latencies: Mapping[str, Latency]) -> BoardRow:
+def make_row(
+    source: Source,
+    row: TestedRow,
+    *,
+    latencies: Mapping[tuple[str, str], Latency],
+    runtimes: Sequence[str],
+) -> BoardRow:
     """Return a tested model as a row, not yet compared with any other."""
     evaluation = source.evaluation
     logits = evaluation.logits[row.key]
     ids = {run.name: run.run_id for run in source.study.runs}
     kind = str(evaluation.protocol.get("data_kind", ""))
+    network = architecture(evaluation, row).key
     return BoardRow(
         key=f"{evaluation.name}/{row.key}",
         model=row.model,
         title=row.title or row.model,
         role=row.role,
         seeds=row.seeds,
-        settings=row.settings,
+        settings=settings_of(row, evaluation),
         metrics=evaluate(logits, evaluation.labels, evaluation.classes, seeds=row.seeds),
         logits=logits,
         params=row.params,
@@ -221,7 +229,11 @@ def make_row(source: Source, row: TestedRow, latencies: Mapping[str, Latency]) -
         macs=row.macs,
         macs_not_counted=row.macs_not_counted,
         file_mb=row.file_mb,
-        latency=latencies.get(architecture(evaluation, row).key),
+        latencies={
+            name: latencies[network, name] for name in runtimes if (network, name) in latencies
+        },
+        runtime=next(iter(runtimes), ""),
+        deployed=row.deployed,
         claimed=claimed_for(row.model, row.role, kind),
         run_ids=tuple(ids[name] for name in row.runs if name in ids),
         study=evaluation.name,
@@ -230,6 +242,16 @@ def make_row(source: Source, row: TestedRow, latencies: Mapping[str, Latency]) -
         notes=row.notes,
         train_seconds=row.train_seconds,
     )
+
+
+def settings_of(row: TestedRow, evaluation: Evaluation) -> dict[str, Any]:
+    """Return a row's settings; a distilled one's with its loss, which studies of a board differ in.
+
+    Where the study searched the loss, the settings have it already.
+    """
+    if row.role != "distilled" or "loss" not in evaluation.protocol:
+        return dict(row.settings)
+    return {**row.settings, "loss": row.settings.get("loss", evaluation.protocol["loss"])}
 
 
 def without_copies(rows: Sequence[BoardRow]) -> list[BoardRow]:
@@ -261,84 +283,6 @@ def distinct_titles(rows: Sequence[BoardRow]) -> list[BoardRow]:
         if titles.count(row.title) > 1
         else row
         for row in rows
-    ]
-
-
-def against_first(rows: Sequence[BoardRow], evaluation: Evaluation) -> list[BoardRow]:
-    """Compare every row with the first on the same images, and correct for their number (Holm)."""
-    if not rows:
-        return []
-    gains = [paired_rows(row, rows[0], evaluation) for row in rows[1:]]
-    adjusted = iter(holm([gain.p_value for gain in gains if gain is not None]))
-    return [
-        rows[0],
-        *(
-            dataclasses.replace(
-                row,
-                versus_first=gain,
-                p_value_vs_first=None if gain is None else next(adjusted),
-            )
-            for row, gain in zip(rows[1:], gains, strict=True)
-        ),
-    ]
-
-
-def paired_rows(row: BoardRow, other: BoardRow, evaluation: Evaluation) -> PairedGain | None:
-    """Return ``row`` minus ``other``, over the seeds that both have.
-
-    A model with a single seed (a teacher) stands against every seed of the other one as the
-    network that it is; that its own seed could have been another is not covered, and said.
-    """
-    first, second = row.logits, other.logits
-    note = ""
-    if 1 in {len(row.seeds), len(other.seeds)} and row.seeds != other.seeds:
-        single = row if len(row.seeds) == 1 else other
-        seeds = max(len(row.seeds), len(other.seeds))
-        first, second = (
-            np.broadcast_to(item, (seeds, *item.shape[1:])) if len(item) == 1 else item
-            for item in (first, second)
-        )
-        note = f"; {single.title} as the one network it is, other seeds of it not covered"
-    else:
-        common = [seed for seed in row.seeds if seed in other.seeds]
-        if not common:
-            return None
-        first = first[[row.seeds.index(seed) for seed in common]]
-        second = second[[other.seeds.index(seed) for seed in common]]
-    gain = paired_gain(first, second, evaluation.labels)
-    return dataclasses.replace(gain, test=gain.test + note)
-
-
-def gains_of(evaluation: Evaluation) -> list[Gain]:
-    """Return the comparisons that a study was made for."""
-    rows = {row.key: row for row in evaluation.rows}
-    return [
-        Gain(
-            study=evaluation.name,
-            first=rows[first].title,
-            second=rows[second].title,
-            gain=paired_gain(
-                evaluation.logits[first], evaluation.logits[second], evaluation.labels
-            ),
-        )
-        for first, second in evaluation.pairs
-        if first in rows and second in rows
-    ]
-
-
-def contests(rows: Sequence[BoardRow], evaluation: Evaluation) -> list[Gain]:
-    """Compare every distilled student with every baseline, corrected for their number (Holm)."""
-    found = [
-        Gain(study=row.study, first=row.title, second=rival.title, gain=gain)
-        for row in rows
-        for rival in rows
-        if row.role == "distilled" and rival.role == "baseline"
-        if (gain := paired_rows(row, rival, evaluation)) is not None
-    ]
-    adjusted = holm([item.gain.p_value for item in found])
-    return [
-        dataclasses.replace(item, gain=dataclasses.replace(item.gain, p_value=p_value))
-        for item, p_value in zip(found, adjusted, strict=True)
     ]
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fersearch.report.figures.parts import finite
 from fersearch.report.leaderboard.board import Board, BoardRow
+from fersearch.report.leaderboard.cost_words import deployed_number, has_deployed
+from fersearch.report.leaderboard.sessions import runtime_label, shown_runtimes
 from fersearch.report.leaderboard.words import comparison_words, number
 
 __all__ = ["Bar", "Cell", "Column", "Scale", "accuracy_scale", "columns_of"]
 
-BAR_WIDTH = 120
+BAR_WIDTH = 104
 BAR_MARGIN = 6
 
 
@@ -45,28 +48,34 @@ class Column:
         key: ``rank``, ``model`` and ``accuracy`` are drawn in their own way.
         title: Its heading.
         unit: Unit, in smaller type; may be empty.
+        name: What a reader is told that it is sorted by; the title when empty.
         hint: What it means, shown on hovering.
         group: Name of the group that it is shown and hidden with; empty when always shown.
         first: Direction of the first sort.
+        runtime: Name of the runtime whose latency it shows; empty for other columns.
         make: Makes the cell of a row.
     """
 
     key: str
     title: str
     unit: str = ""
+    name: str = ""
     hint: str = ""
     group: str = ""
     first: str = "descending"
+    runtime: str = ""
     make: Callable[[BoardRow], Cell]
 
-    def cell(self, row: BoardRow, *, rank: int, is_first: bool, letter: str) -> Cell:
-        """Return the cell of a row."""
+    def cell(
+        self, row: BoardRow, *, rank: int, is_first: bool, letters: Mapping[tuple[str, str], str]
+    ) -> Cell:
+        """Return the cell of a row; ``letters`` names the sessions by row and runtime."""
         if self.key == "rank":
             return Cell(text=str(rank), value=rank)
         if self.key == "difference":
             return difference_cell(row, is_first=is_first)
-        if self.key == "latency":
-            return latency_cell(row, letter)
+        if self.runtime:
+            return latency_cell(row, self.runtime, letters.get((row.key, self.runtime), ""))
         return self.make(row)
 
 
@@ -87,17 +96,27 @@ def difference_cell(row: BoardRow, *, is_first: bool) -> Cell:
     )
 
 
-def latency_cell(row: BoardRow, letter: str) -> Cell:
-    """Return median over 90th percentile, with the session and a flag where it was unsteady."""
-    figures = row.latency
+def latency_cell(row: BoardRow, runtime: str, letter: str) -> Cell:
+    """Return the median, of the main runtime over the 90th percentile, with session and flag."""
+    figures = row.latencies.get(runtime)
     if figures is None:
         return Cell(text=number(None))
     return Cell(
         text=number(figures.p50),
-        second=f"p90 {number(figures.p90)}",
+        second=f"p90 {number(figures.p90)}" if runtime == row.runtime else "",
         value=finite(figures.p50),
         session=letter,
         flag="unsteady" if figures.unsteady else "",
+    )
+
+
+def int8_cell(row: BoardRow) -> Cell:
+    """Return the accuracy of a row's 8-bit file over that of the same network in float32."""
+    small, full = deployed_number(row, "int8_accuracy"), deployed_number(row, "fp32_accuracy")
+    return Cell(
+        text=number(small, 2, 100),
+        second="" if full is None else f"fp32 {number(full, 2, 100)}",
+        value=finite(small),
     )
 
 
@@ -148,7 +167,26 @@ def columns_of(board: Board) -> tuple[Column, ...]:
                 make=lambda row: figure_cell((row.claimed or {}).get("accuracy"), 2, 100),
             )
         )
-    columns += [
+    if has_deployed(board):
+        columns.append(
+            Column(
+                key="int8",
+                title="int8",
+                unit="accuracy, %",
+                name="int8 accuracy",
+                hint="One network, its 8-bit file, tested in the same opening of the test split; "
+                "below it the same network in float32",
+                group="int8",
+                make=int8_cell,
+            )
+        )
+    # Cost stands before the figures that are seldom compared: what does not fit is scrolled to.
+    return (*columns, *cost_columns(board), *quality_columns())
+
+
+def quality_columns() -> list[Column]:
+    """Return the columns of the other test figures."""
+    return [
         Column(
             key=key,
             title=title,
@@ -166,12 +204,11 @@ def columns_of(board: Board) -> tuple[Column, ...]:
             ("ece", "ECE", "Expected calibration error, lower is better", "ascending"),
         )
     ]
-    columns += cost_columns(rows)
-    return tuple(columns)
 
 
-def cost_columns(rows: Sequence[BoardRow]) -> list[Column]:
+def cost_columns(board: Board) -> list[Column]:
     """Return the columns of what a model costs."""
+    rows = board.rows
     columns = [
         Column(
             key="params",
@@ -206,19 +243,23 @@ def cost_columns(rows: Sequence[BoardRow]) -> list[Column]:
             make=lambda row: figure_cell(row.file_mb, 1, 1.0),
         )
     )
-    if any(row.latency is not None for row in rows):
-        columns.append(
-            Column(
-                key="latency",
-                title="Latency",
-                unit="ms",
-                hint="Median and 90th percentile of one image",
-                group="Latency",
-                first="ascending",
-                make=nothing,
-            )
-        )
-    return columns
+    return columns + [latency_column(name) for name in shown_runtimes(board)]
+
+
+def latency_column(runtime: str) -> Column:
+    """Return the column of the latency in one runtime."""
+    label = runtime_label(runtime)
+    return Column(
+        key=f"latency-{re.sub(r'[^a-z0-9]+', '-', label.lower())}",
+        title="Latency",
+        unit=f"{label}, ms",
+        name=f"Latency {label}",
+        hint=f"One image in {runtime}: the median, of the main runtime over the 90th percentile",
+        group="Latency",
+        first="ascending",
+        runtime=runtime,
+        make=nothing,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

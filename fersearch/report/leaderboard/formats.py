@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fersearch.records import to_plain
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
+from fersearch.report.leaderboard.cost_words import DEPLOYED_FIGURES
 from fersearch.report.leaderboard.latex import leaderboard_latex
 from fersearch.report.leaderboard.markdown import leaderboard_markdown
 from fersearch.report.leaderboard.ranking import ranking_json
@@ -24,6 +25,18 @@ __all__ = [
 ]
 
 CLAIMS = ("accuracy", "precision", "params_m")
+LATENCY_FACTS = (
+    "runtime",
+    "runtime_version",
+    "threads",
+    "image_size",
+    "runs",
+    "host",
+    "session",
+    "unsteady",
+)
+RUNTIME_PREFIX = "latency_in_"
+AFTER_RUNTIMES = "claimed_accuracy"
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -112,6 +125,8 @@ def row_json(row: BoardRow, rank: int) -> dict[str, Any]:
         "macs_not_counted": row.macs_not_counted,
         "file_mb": row.file_mb,
         "latency_ms": row.latency,
+        "latencies_ms": row.latencies,
+        "deployed": row.deployed,
         "claimed": None
         if row.claimed is None
         else {name: row.claimed.get(name) for name in CLAIMS},
@@ -146,9 +161,22 @@ def leaderboard_csv(leaderboard: Leaderboard) -> str:
     ]
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows([safe_cell(line[name]) for name in CSV_COLUMNS] for line in lines)
+    columns = csv_columns(lines)
+    writer.writerow(columns)
+    writer.writerows([safe_cell(line.get(name)) for name in columns] for line in lines)
     return file.getvalue()
+
+
+def csv_columns(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the columns; those of runtimes follow the main latency's."""
+    runtimes = list(dict.fromkeys(name for line in lines for name in line if is_runtime(name)))
+    place = CSV_COLUMNS.index(AFTER_RUNTIMES)
+    return [*CSV_COLUMNS[:place], *runtimes, *CSV_COLUMNS[place:]]
+
+
+def is_runtime(column: str) -> bool:
+    """Return whether a column is of one runtime, whatever the main one is."""
+    return column.startswith(RUNTIME_PREFIX)
 
 
 def row_cells(board: Board, row: BoardRow, rank: int) -> dict[str, Any]:
@@ -162,8 +190,14 @@ def row_cells(board: Board, row: BoardRow, rank: int) -> dict[str, Any]:
         cells[f"{name}_low"], cells[f"{name}_high"] = plain[f"{name}_ci95"]
     for name in ("p50", "p90", "min"):
         cells[f"latency_{name}_ms"] = latency.get(name)
-    for name in ("runtime", "threads", "image_size", "runs", "host", "session", "unsteady"):
+    for name in LATENCY_FACTS:
         cells[f"latency_{name}"] = latency.get(name)
+    for runtime, figures in plain["latencies_ms"].items():
+        for name in ("p50_ms", "p90_ms", "min_ms", "unsteady"):
+            column = f"{RUNTIME_PREFIX}{re.sub(r'[^A-Za-z0-9]+', '_', runtime)}_{name}"
+            cells[column] = figures[name.removesuffix("_ms")]
+    for name in DEPLOYED_FIGURES:
+        cells[name] = (plain["deployed"] or {}).get(name)
     for name in CLAIMS:
         cells[f"claimed_{name}"] = claimed.get(name)
     cells["gain_vs_first"] = gain.get("accuracy")
@@ -196,6 +230,7 @@ CSV_COLUMNS = (
     "balanced_accuracy_high",
     "auc",
     "ece",
+    *DEPLOYED_FIGURES,
     "params",
     "training_params",
     "macs",
@@ -204,14 +239,8 @@ CSV_COLUMNS = (
     "latency_p50_ms",
     "latency_p90_ms",
     "latency_min_ms",
-    "latency_runtime",
-    "latency_threads",
-    "latency_image_size",
-    "latency_runs",
-    "latency_host",
-    "latency_session",
-    "latency_unsteady",
-    "claimed_accuracy",
+    *(f"latency_{name}" for name in LATENCY_FACTS),
+    AFTER_RUNTIMES,
     "claimed_precision",
     "claimed_params_m",
     "gain_vs_first",

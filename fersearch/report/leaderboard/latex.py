@@ -6,6 +6,12 @@ import re
 import unicodedata
 
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
+from fersearch.report.leaderboard.cost_words import (
+    deployed_number,
+    has_deployed,
+    latency_words,
+)
+from fersearch.report.leaderboard.sessions import latency_sessions, runtime_label, shown_runtimes
 from fersearch.report.leaderboard.words import (
     number,
     p_value_words,
@@ -45,7 +51,8 @@ ESCAPES = {
     "\N{RIGHT DOUBLE QUOTATION MARK}": "''",
     "\N{NO-BREAK SPACE}": "~",
 }
-COLUMNS = (
+Column = tuple[str, str]
+FIRST_COLUMNS: tuple[Column, ...] = (
     ("", "r"),
     ("Model", "l"),
     ("Role", "l"),
@@ -57,7 +64,8 @@ COLUMNS = (
     ("ECE", "r"),
     ("Params", "r"),
     ("MACs", "r"),
-    ("Latency", "r"),
+)
+LAST_COLUMNS: tuple[Column, ...] = (
     (r"$\Delta$ first", "r"),
     ("$p$", "r"),
 )
@@ -110,11 +118,11 @@ def board_table(board: Board) -> str:
     """Return a board as a floating table."""
     places = ranks(board.rows)
     lines = [
-        " & ".join(row_cells(row, rank, is_first=place == 0)) + r" \\"
+        " & ".join(row_cells(board, row, rank, is_first=place == 0)) + r" \\"
         for place, (row, rank) in enumerate(zip(board.rows, places, strict=True))
     ]
-    header = " & ".join(title for title, _ in COLUMNS) + r" \\"
-    alignment = "".join(side for _, side in COLUMNS)
+    header = " & ".join(title for title, _ in columns(board)) + r" \\"
+    alignment = "".join(side for _, side in columns(board))
     label = f"tab:fersearch-{letters(board.kind)}-{letters(board.protocol_hash)[:16]}"
     return "\n".join(
         [
@@ -136,12 +144,21 @@ def board_table(board: Board) -> str:
     )
 
 
+def columns(board: Board) -> tuple[Column, ...]:
+    """Return heading and alignment of a board's columns."""
+    latencies = [
+        (rf"{escape_latex(runtime_label(name))}\,ms", "r") for name in shown_runtimes(board)
+    ]
+    deployed = [("int8", "r")] if has_deployed(board) else []
+    return (*FIRST_COLUMNS, *latencies, *deployed, *LAST_COLUMNS)
+
+
 def letters(text: str) -> str:
     """Return the ASCII letters and digits of ``text``."""
     return "".join(item for item in text if item.isascii() and item.isalnum())
 
 
-def row_cells(row: BoardRow, rank: int, *, is_first: bool) -> tuple[str, ...]:
+def row_cells(board: Board, row: BoardRow, rank: int, *, is_first: bool) -> tuple[str, ...]:
     """Return the cells of a row as LaTeX."""
     metrics, gain = row.metrics, row.versus_first
     p_value = p_value_words(row.p_value_vs_first).removeprefix("p ").removeprefix("= ")
@@ -159,7 +176,8 @@ def row_cells(row: BoardRow, rank: int, *, is_first: bool) -> tuple[str, ...]:
         texted(number(metrics.ece, 2, 100)),
         texted(number(row.params, 2, 1e-6)),
         texted(number(row.macs, 1, 1e-6)),
-        texted(number(row.latency.p50 if row.latency else None)),
+        *(texted(latency_words(row, name, mark="*")) for name in shown_runtimes(board)),
+        *([texted(number(deployed_number(row, "int8_accuracy"), 2, 100))] * has_deployed(board)),
         difference,
         p_value.replace("<", "$<$").replace(MISSING, "--"),
     )
@@ -168,6 +186,17 @@ def row_cells(row: BoardRow, rank: int, *, is_first: bool) -> tuple[str, ...]:
 def texted(cell: str) -> str:
     """Return a number as LaTeX."""
     return cell.replace(MISSING, "--")
+
+
+def cost_units(board: Board) -> str:
+    """Return what the columns of latency and 8-bit accuracy hold; empty where there are none."""
+    parts = []
+    if sessions := latency_sessions(board):
+        measured = "; ".join(session.sentence for session in sessions)
+        parts.append(f"ms: latency, median and 90th percentile ({measured}; *: unsteady)")
+    if has_deployed(board):
+        parts.append("int8: accuracy of one network as an 8-bit file")
+    return "".join(f"{escape_latex(part)}; " for part in parts)
 
 
 def caption(board: Board) -> str:
@@ -185,7 +214,8 @@ def caption(board: Board) -> str:
     drawn = " The faces are drawings." if is_drawn(board.protocol) else ""
     units = (
         r"Accuracy, macro-F1 (F1), balanced accuracy (UAR), AUC and ECE in \%, means over seeds; "
-        r"parameters and multiply-accumulates in millions; median latency of one image in ms; "
+        r"parameters and multiply-accumulates in millions; "
+        rf"{cost_units(board)}"
         r"$\Delta$ first: difference to the first row in points, $p$ after Holm's correction "
         r"($^{\approx}$: not separable from the first at 95\,\%)."
     )

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
 from fersearch.report.leaderboard.contests import CONTEST_HEADER, contest_rows, contest_words
+from fersearch.report.leaderboard.cost_words import (
+    DEPLOYED_NOTE,
+    deployed_number,
+    deployed_words,
+    has_deployed,
+    latency_words,
+    session_words,
+)
 from fersearch.report.leaderboard.ranking import ranking_rows, ranking_sentences
+from fersearch.report.leaderboard.sessions import runtime_label, shown_runtimes
 from fersearch.report.leaderboard.words import (
     COLUMN_NOTES,
     METHODS,
@@ -15,7 +24,6 @@ from fersearch.report.leaderboard.words import (
     comparison_words,
     drawn_words,
     gain_words,
-    latency_words,
     number,
     overview,
     protocol_rows,
@@ -24,7 +32,6 @@ from fersearch.report.leaderboard.words import (
     read_words,
     row_notes,
     separation,
-    session_words,
     standing,
     training_words,
 )
@@ -39,6 +46,7 @@ from fersearch.report.text import (
 
 __all__ = ["leaderboard_markdown"]
 
+COST_PLACE = "file (MB)"
 HEADER = (
     "#",
     "model",
@@ -53,7 +61,6 @@ HEADER = (
     "params (M)",
     "MACs (M)",
     "file (MB)",
-    "latency p50 / p90 (ms)",
     "difference to first (points)",
     "p (Holm)",
     "claimed (%)",
@@ -105,9 +112,9 @@ def board_parts(board: Board, place: int, boards: int) -> list[str]:
     parts.append(escape_markdown(standing(board)))
     parts.append(
         table(
-            HEADER,
+            header(board),
             [
-                cells(row, rank, place == 0)
+                cells(board, row, rank, place == 0)
                 for place, (row, rank) in enumerate(zip(board.rows, places, strict=True))
             ],
         )
@@ -118,6 +125,8 @@ def board_parts(board: Board, place: int, boards: int) -> list[str]:
         )
     if any(claim_words(row) for row in board.rows):
         parts.append(escape_markdown(COLUMN_NOTES))
+    if has_deployed(board):
+        parts.append(escape_markdown(DEPLOYED_NOTE))
     parts.append(escape_markdown(" ".join(session_words(board))))
     if board.gains:
         parts.append("### What distillation gained")
@@ -143,7 +152,25 @@ def board_parts(board: Board, place: int, boards: int) -> list[str]:
     return parts
 
 
-def cells(row: BoardRow, rank: int, is_first: bool) -> tuple[str, ...]:
+def header(board: Board) -> tuple[str, ...]:
+    """Return the headings: those of every board, of its latencies and of its 8-bit files."""
+    place = HEADER.index(COST_PLACE) + 1
+    main = {row.runtime for row in board.rows}
+    latencies = (
+        f"latency {runtime_label(name)} {'p50 / p90' if name in main else 'p50'} (ms)"
+        for name in shown_runtimes(board)
+    )
+    deployed = ("int8 accuracy (fp32) (%)",) if has_deployed(board) else ()
+    return tuple(map(escape_markdown, (*HEADER[:place], *latencies, *deployed, *HEADER[place:])))
+
+
+def int8_words(row: BoardRow) -> str:
+    """Return the accuracy of a row's 8-bit file, and that of the same network in float32."""
+    small, full = (deployed_number(row, f"{key}_accuracy") for key in ("int8", "fp32"))
+    return number(small, 2, 100) + ("" if full is None else f" ({number(full, 2, 100)})")
+
+
+def cells(board: Board, row: BoardRow, rank: int, is_first: bool) -> tuple[str, ...]:
     """Return the cells of a row, escaped."""
     metrics = row.metrics
     difference, p_value = comparison_words(row, is_first=is_first)
@@ -165,7 +192,8 @@ def cells(row: BoardRow, rank: int, is_first: bool) -> tuple[str, ...]:
             number(row.params, 2, 1e-6),
             number(row.macs, 1, 1e-6),
             number(row.file_mb, 1),
-            latency_words(row),
+            *(latency_words(row, name) for name in shown_runtimes(board)),
+            *([int8_words(row)] if has_deployed(board) else []),
             difference,
             p_value or MISSING,
             number(claimed, 2, 100),
@@ -189,6 +217,7 @@ def row_part(row: BoardRow, rank: int) -> str:
         ("study", row.study),
         ("claimed", claim_words(row)),
         ("seeds", format_value(row.seeds)),
+        ("ONNX files", deployed_words(row)),
         ("training", training_words(row.train_seconds)),
     ):
         if value:

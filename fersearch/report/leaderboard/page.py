@@ -12,8 +12,19 @@ from fersearch.report.figures.board import THEMES, Figure, board_figures
 from fersearch.report.leaderboard.board import Board, BoardRow, Leaderboard
 from fersearch.report.leaderboard.columns import Column, Scale, accuracy_scale, columns_of
 from fersearch.report.leaderboard.contests import CONTEST_HEADER, contest_rows, contest_words
+from fersearch.report.leaderboard.cost_words import (
+    DEPLOYED_NOTE,
+    deployed_words,
+    has_deployed,
+    session_words,
+)
 from fersearch.report.leaderboard.ranking import ranking_rows, ranking_sentences
-from fersearch.report.leaderboard.sessions import latency_sessions
+from fersearch.report.leaderboard.sessions import (
+    latency_sessions,
+    runtime_label,
+    runtime_words,
+    session_letters,
+)
 from fersearch.report.leaderboard.words import (
     COLUMN_NOTES,
     METHODS,
@@ -30,7 +41,6 @@ from fersearch.report.leaderboard.words import (
     read_words,
     row_notes,
     separation,
-    session_words,
     standing,
     training_words,
 )
@@ -191,6 +201,8 @@ def table_notes(board: Board, scale: Scale) -> list[str]:
         )
     if any(claim_words(row) for row in board.rows):
         notes.append(COLUMN_NOTES)
+    if has_deployed(board):
+        notes.append(DEPLOYED_NOTE)
     return [*notes, *session_words(board)]
 
 
@@ -205,7 +217,7 @@ def row_view(
 ) -> dict[str, Any]:
     """Return what the template reads of a row."""
     metrics, is_first = row.metrics, index == 0
-    letters = {key: session.letter for session in latency_sessions(board) for key in session.keys}
+    letters = session_letters(board)
     return {
         "number": index + 1,
         "title": row.title,
@@ -215,8 +227,7 @@ def row_view(
         "seeds": format_count(len(row.seeds), "seed"),
         "separation": "" if is_first else separation(row),
         "cells": [
-            column.cell(row, rank=rank, is_first=is_first, letter=letters.get(row.key, ""))
-            for column in columns
+            column.cell(row, rank=rank, is_first=is_first, letters=letters) for column in columns
         ],
         "interval": format_interval(metrics.accuracy_ci95),
         "bar": scale.bar(row, board.rows[0]),
@@ -233,12 +244,6 @@ def row_facts(row: BoardRow, *, is_first: bool) -> list[tuple[str, str]]:
     """Return what a row's details list, without what is not known."""
     metrics = row.metrics
     difference, p_value = comparison_words(row, is_first=is_first)
-    latency = ""
-    if row.latency is not None:
-        latency = (
-            f"p50 {number(row.latency.p50)} ms, p90 {number(row.latency.p90)} ms, fastest "
-            f"{number(row.latency.min)} ms; {row.latency.host}"
-        )
     by_seed = ", ".join(f"{seed.seed}: {number(seed.accuracy, 2, 100)} %" for seed in metrics.seeds)
     facts = (
         ("Model name", row.model),
@@ -247,12 +252,22 @@ def row_facts(row: BoardRow, *, is_first: bool) -> list[tuple[str, str]]:
         ("Balanced accuracy, 95 % interval", format_interval(metrics.balanced_accuracy_ci95)),
         ("Difference to the first", "" if is_first else f"{difference}, {p_value}"),
         ("Claimed", claim_words(row)),
-        ("Latency", latency),
+        *((f"Latency {runtime_label(name)}", latency_fact(row, name)) for name in row.latencies),
+        ("ONNX files of one network", deployed_words(row)),
         ("Training time", training_words(row.train_seconds)),
         ("Source", row.source),
         ("Study", row.study),
     )
     return [(name, value) for name, value in facts if value]
+
+
+def latency_fact(row: BoardRow, runtime: str) -> str:
+    """Return the figures of one runtime with its version and the host."""
+    found = row.latencies[runtime]
+    return (
+        f"p50 {number(found.p50)} ms, p90 {number(found.p90)} ms, fastest {number(found.min)} ms; "
+        f"{runtime_words(found)}, {found.host}"
+    )
 
 
 def figure_view(figure: Figure) -> Mapping[str, Any]:

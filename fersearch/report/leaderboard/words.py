@@ -12,7 +12,7 @@ from typing import Any
 
 from fersearch.records import to_plain
 from fersearch.report.leaderboard.board import Board, BoardRow, Gain, Leaderboard
-from fersearch.report.leaderboard.sessions import latency_sessions
+from fersearch.report.leaderboard.sessions import unsteady_runtimes
 from fersearch.report.study_report import PROTOCOL_TITLES
 from fersearch.report.summary import gain_sentence, is_drawn, single_seed_sentence
 from fersearch.report.text import (
@@ -35,7 +35,6 @@ __all__ = [
     "comparison_words",
     "drawn_words",
     "gain_words",
-    "latency_words",
     "number",
     "overview",
     "p_value_words",
@@ -45,7 +44,6 @@ __all__ = [
     "read_words",
     "row_notes",
     "separation",
-    "session_words",
     "standing",
     "training_words",
 ]
@@ -89,7 +87,9 @@ METHODS = (
     (
         "Cost",
         "Parameters and multiply-accumulates (MACs) of one image at inference. Latency is that of "
-        "one image on one host; figures of different sessions or hosts are never ranked together.",
+        "one image on one thread of one host, all models and runtimes in turn; figures of "
+        "different sessions or hosts are never ranked together. It does not depend on the values "
+        "of the weights, so networks with initial ones are measured.",
     ),
     (
         "Choice",
@@ -231,11 +231,14 @@ def space_words(space: object) -> str:
     parts = []
     for name, given in space.items():
         if "choices" in given:
-            parts.append(f"{name} {format_value(given['choices'])}")
+            words = f"{name} {format_value(given['choices'])}"
         else:
             scale = " (logarithmic)" if given.get("log") else ""
             low, high = format_value(given.get("low")), format_value(given.get("high"))
-            parts.append(f"{name} {low} to {high}{scale}")
+            words = f"{name} {low} to {high}{scale}"
+        conditions = (given.get("when") or {}).items()
+        where = " and ".join(f"{other} is {format_value(values)}" for other, values in conditions)
+        parts.append(f"{words} where {where}" if where else words)
     return "; ".join(parts)
 
 
@@ -298,15 +301,6 @@ def comparison_words(row: BoardRow, *, is_first: bool) -> tuple[str, str]:
     return words, p_value_words(row.p_value_vs_first)
 
 
-def latency_words(row: BoardRow) -> str:
-    """Return median and 90th percentile, with a mark where the measurement was unsteady."""
-    figures = row.latency
-    if figures is None:
-        return MISSING
-    mark = " unsteady" if figures.unsteady else ""
-    return f"{number(figures.p50)} / {number(figures.p90)}{mark}"
-
-
 def claim_words(row: BoardRow) -> str:
     """Return what the paper claims for a model of this name; empty where it claims nothing."""
     claimed = row.claimed or {}
@@ -322,26 +316,6 @@ def claim_words(row: BoardRow) -> str:
     return ", ".join(parts)
 
 
-def session_words(board: Board) -> list[str]:
-    """Say how latency was measured, a sentence a session, and that sessions are kept apart."""
-    sessions = latency_sessions(board)
-    if not sessions:
-        return ["Latency was not measured."]
-    lines = [
-        f"Latency{f' {session.letter}' if len(sessions) > 1 else ''} (ms, p50 / p90): "
-        f"{session.sentence}."
-        for session in sessions
-    ]
-    if len(sessions) > 1:
-        lines.append("Latencies of different sessions do not compare and are not ranked together.")
-    if any(row.latency is not None and row.latency.unsteady for row in board.rows):
-        lines.append(
-            "Unsteady: the median exceeds the fastest run by 30 % or more; something else was "
-            "running."
-        )
-    return lines
-
-
 def row_notes(row: BoardRow) -> list[str]:
     """Return what a reader must know of a row, its own notes first."""
     lines = [*row.notes, *row.metrics.notes]
@@ -352,8 +326,8 @@ def row_notes(row: BoardRow) -> list[str]:
             f"{number(row.training_params, 2, 1e-6)} M parameters were trained, "
             f"{number(row.params, 2, 1e-6)} M are left at inference"
         )
-    if row.latency is not None and row.latency.unsteady:
-        lines.append("its latency was unsteady")
+    if unsteady := unsteady_runtimes(row):
+        lines.append(f"its latency was unsteady ({', '.join(unsteady)})")
     return [f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in lines if line.strip()]
 
 

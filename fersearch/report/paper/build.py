@@ -148,7 +148,9 @@ def setting_title(row: BoardRow) -> str:
     if row.role != "distilled":
         return row.title
     temperature, alpha = (format_value(row.settings.get(n)) for n in ("temperature", "alpha"))
-    return f"T = {temperature}, alpha = {alpha}"
+    loss = row.settings.get("loss", load_claims().protocol.loss)
+    other = "" if loss == load_claims().protocol.loss else f", loss {format_value(loss)}"
+    return f"T = {temperature}, alpha = {alpha}{other}"
 
 
 def table_2(

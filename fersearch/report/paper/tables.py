@@ -11,6 +11,7 @@ from typing import Any
 from fersearch.report.leaderboard.board import Board, BoardRow
 from fersearch.report.paper.audit import AuditItem
 from fersearch.report.paper.claim_models import Claim, Claims
+from fersearch.report.paper.claims import load_claims
 from fersearch.report.paper.models import MissingRun, PaperCell, PaperRow
 from fersearch.report.paper.verdicts import (
     Measured,
@@ -51,16 +52,23 @@ OPTIONS = ("data", "image_size", "epochs", "batch_size", "recipe", "seed", "seed
 def find_row(board: Board, claim: Claim) -> BoardRow | None:
     """Return the board's row that a claim is of, or None.
 
-    Of several the one with the most seeds, then the first by key: never the best on the test
-    split. A claim with a setting takes a row with that temperature and alpha.
+    Of several the one with the paper's loss, with the most seeds, then the first by key: never
+    the best on the test split. A claim with a setting takes only a row with that loss, temperature
+    and alpha.
     """
+    paper = load_claims().protocol.loss
+
+    def other_loss(row: BoardRow) -> bool:
+        loss = row.settings.get("loss", board.protocol.get("loss", paper))
+        return row.role == "distilled" and loss != paper
+
     rows = [
         row
         for row in board.rows
         if (row.role, row.model) == (claim.role, claim.model)
-        and (claim.temperature is None or _has_setting(row, claim))
+        and (claim.temperature is None or (_has_setting(row, claim) and not other_loss(row)))
     ]
-    return min(rows, key=lambda row: (-len(row.seeds), row.key), default=None)
+    return min(rows, key=lambda row: (other_loss(row), -len(row.seeds), row.key), default=None)
 
 
 def _has_setting(row: BoardRow, claim: Claim) -> bool:

@@ -1,0 +1,83 @@
+"""Students that a study searches among: patterns become names, what cannot be trained is out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from fersearch.data import DataInfo
+from fersearch.errors import InputError
+from fersearch.models import create
+from fersearch.spec import CategoricalParameter, Scalar, StudySpec, override
+
+__all__ = ["searches_students", "student_patterns", "with_students"]
+
+PATTERN = set("*?[")
+
+
+def student_patterns(spec: StudySpec) -> tuple[str, ...]:
+    """Return the names and patterns of the students that a study is to search among."""
+    if spec.training.students:
+        return spec.training.students
+    for parameter in spec.space:
+        if parameter.name == "student" and isinstance(parameter, CategoricalParameter):
+            return tuple(map(str, parameter.choices))
+    return ()
+
+
+def searches_students(spec: StudySpec) -> bool:
+    """Tell whether the student, or the size that it works at, is searched."""
+    return bool(student_patterns(spec)) or any(item.name == "input_size" for item in spec.space)
+
+
+def with_students(spec: StudySpec, info: DataInfo) -> tuple[StudySpec, tuple[str, ...]]:
+    """Put the students into the space of a study that searches among them.
+
+    Points that are tried first get the first student, at the largest size.
+
+    Args:
+        spec: The study.
+        info: The data: its classes and image size.
+
+    Returns:
+        The study, and a note for each student that was left out.
+
+    Raises:
+        InputError: No student is left, or one cannot work at a size that is searched.
+    """
+    patterns = student_patterns(spec)
+    notes: list[str] = []
+    changes: dict[str, object] = {"training.students": ()}
+    first: dict[str, Scalar] = {}
+    names: Sequence[str] = (spec.training.student,)
+    if patterns:
+        from fersearch.models.students import resolve_students
+
+        students = resolve_students(patterns, classes=len(info.classes), image_size=info.image_size)
+        names = [student.name for student in students.accepted]
+        notes = [f"left out: {name}: {reason}" for name, reason in students.refused.items()]
+        changes["space.student"] = {"kind": "categorical", "choices": names}
+        first["student"] = names[0]
+    sizes = next((item.choices for item in spec.space if item.name == "input_size"), ())  # type: ignore[union-attr]
+    if sizes:
+        first["input_size"] = max(sizes)
+    changes["enqueue"] = [{**first, **point} for point in spec.enqueue]
+    for name, size in product(names, sizes):
+        _check(name, {"input_size": size}, info)
+    return override(spec, changes, source="the options"), tuple(notes)
+
+
+def _check(name: str, options: Mapping[str, Scalar], info: DataInfo) -> None:
+    try:
+        create(
+            name,
+            num_classes=len(info.classes),
+            image_size=info.image_size,
+            **dict[str, Any](options),
+        )
+    except InputError as error:
+        raise InputError(
+            f"{name} cannot work at {options['input_size']} px: {error.message}",
+            "leave that size or that student out",
+        ) from error

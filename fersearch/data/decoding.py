@@ -1,0 +1,66 @@
+"""From an opened image file to pixels: the same steps for training and for a deployed model."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ["DECODE_ERRORS", "PictureError", "decode_reason", "to_rgb", "to_square"]
+
+# What Pillow raises for files that are not whole images.
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+class PictureError(Exception):
+    """One image cannot be read; the text is the reason."""
+
+
+def to_square(image: Image.Image, *, image_size: int, channels: int) -> NDArray[np.uint8]:
+    """Convert, then resize to a square (bilinear, antialiased); the aspect is not kept.
+
+    Args:
+        image: An opened image, of any mode.
+        image_size: Height and width in pixels.
+        channels: 1 (grey) or 3 (RGB).
+
+    Returns:
+        uint8 ``(channels, image_size, image_size)``.
+    """
+    image = _eight_bits(image).convert("L" if channels == 1 else "RGB")
+    if image.size != (image_size, image_size):
+        side = (image_size, image_size)
+        image = image.resize(side, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    array = np.asarray(image, dtype=np.uint8)
+    return array[None] if channels == 1 else np.moveaxis(array, 2, 0)
+
+
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an opened image of any mode at its own size, uint8 ``(H, W, 3)``."""
+    return np.array(_eight_bits(image).convert("RGB"), dtype=np.uint8)
+
+
+def decode_reason(error: Exception) -> str:
+    """Return in a few words why an image cannot be read."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    text = str(error) or type(error).__name__
+    return "truncated" if "truncated" in text.casefold() else text.split("\n")[0]
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16 bits to 8: Pillow's own conversion would clip."""
+    if not image.mode.startswith("I"):
+        return image
+    wide = np.asarray(image, dtype=np.float64)
+    return Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
