@@ -30,6 +30,13 @@ __all__ = ["Check", "Diagnosis", "diagnose"]
 
 Status = Literal["ok", "warn", "missing"]
 
+# What brings the optional packages; the others are installed by their own names.
+EXTRAS = {
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "opencv-python-headless": "align",
+}
 # Distribution and what it is for. Those of the first table are needed, the others are not.
 REQUIRED = {
     "torch": "training",
@@ -43,12 +50,13 @@ REQUIRED = {
     "fvcore": "counting multiply-adds",
     "safetensors": "saved models",
     "matplotlib": "figures",
+    "plotly": "interactive figures",
 }
 OPTIONAL = {
     "onnx": "export to ONNX",
     "onnxscript": "export to ONNX",
-    "onnxruntime": "latency of exported models",
-    "plotly": "interactive figures",
+    "onnxruntime": "8-bit files, their latency, prediction from ONNX files",
+    "opencv-python-headless": "finding and aligning faces",
     "psycopg": "studies and tracking in PostgreSQL",
 }
 GIGABYTE = 1e9
@@ -134,13 +142,14 @@ def diagnose(
 def check_library(name: str, purpose: str, *, essential: bool) -> Check:
     """Look for an installed library without importing it."""
     version = installed_version(name)
+    wanted = f'"fersearch[{EXTRAS[name]}]"' if name in EXTRAS else name
     if version is not None:
         return Check(name=name, status="ok", message=version, essential=essential)
     return Check(
         name=name,
         status="missing",
         message=f"not installed; {'' if essential else 'optional, '}for {purpose}",
-        hint=f"pip install {name}",
+        hint=f"pip install {wanted}",
         essential=essential,
     )
 

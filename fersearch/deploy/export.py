@@ -34,6 +34,8 @@ from fersearch.models.bundle import CONFIG_FILE
 __all__ = ["export_bundle", "export_winner"]
 
 LARGEST_DIFFERENCE = 1e-4
+# Of the largest logit: float32 sums in another order differ by several 1e-7 of it.
+LARGEST_SHARE = 1e-5
 CALIBRATION_IMAGES = 512
 CALIBRATION_SEED = 0
 RANDOM_IMAGES = 64
@@ -90,10 +92,11 @@ def export_bundle(
 ) -> ExportReport:
     """Write a saved network as ONNX, and compare the files with it.
 
-    The float32 file must give PyTorch's logits within 1e-4, pre-processing included, on every
-    validation image; the accuracy of the 8-bit file is measured on the same images. The test split
-    is not read. Beside the files lies ``model.export.json`` with the report; the files that an
-    earlier one names are replaced, all of them. After an error everything is as it was.
+    The float32 file must give PyTorch's logits within 1e-4 (within 1e-5 of the largest logit where
+    that exceeds 10), pre-processing included, on every validation image; the accuracy of the 8-bit
+    file is measured on the same images. The test split is not read. Beside the files lies
+    ``model.export.json`` with the report; the files that an earlier one names are replaced, all of
+    them. After an error everything is as it was.
 
     Args:
         folder: The bundle.
@@ -294,10 +297,11 @@ def _checked_difference(logits: NDArray[np.float32], expected: NDArray[np.float3
         FersearchError: It is too large, or not a number.
     """
     difference = float(np.abs(logits - expected).max())
-    if not difference <= LARGEST_DIFFERENCE:
+    largest = max(LARGEST_DIFFERENCE, LARGEST_SHARE * float(np.abs(expected).max()))
+    if not difference <= largest:
         raise FersearchError(
             f"the ONNX file gives other logits than the network, by up to {difference:.2g} "
-            f"(at most {LARGEST_DIFFERENCE:g} is rounding); nothing was written",
+            f"(rounding explains {largest:.2g}); nothing was written",
             "ONNX holds fixed graphs: the forward pass must not depend on the values of its input",
         )
     return difference

@@ -125,7 +125,13 @@ def open_session(path: Path, *, threads: int) -> Any:
     if not path.is_file():
         raise InputError(f"there is no file {path}", "check the path")
     require("onnxruntime")
-    import onnxruntime
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            f"onnxruntime does not load: {_one_line(error, path)}",
+            "install it again: pip install --force-reinstall onnxruntime",
+        ) from error
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

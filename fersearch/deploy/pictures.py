@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
 ANIMATED = frozenset({".gif"})  # no training image is one, but people have them
 # About 0.5 GB while one picture is decoded, turned upright and converted.
 MOST_PIXELS = 64_000_000
+_WARNINGS = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,18 +112,22 @@ def opened_picture(source: Path | bytes) -> Iterator[Image.Image]:
         raise PictureError("size 0")
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with warnings.catch_warnings():
-            # The limit here is lower than the one that Pillow warns at.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as image:
-                _check_size(image)
-                yield ImageOps.exif_transpose(image)
+        with _open(file) as image:
+            _check_size(image)
+            yield ImageOps.exif_transpose(image)
     except Image.DecompressionBombError as error:
         raise PictureError(_too_large()) from error
     except PermissionError as error:
         raise PictureError(error.strerror or "not readable") from error
     except DECODE_ERRORS as error:
         raise PictureError(decode_reason(error)) from error
+
+
+def _open(file: Path | io.BytesIO) -> Image.Image:
+    """Read a picture's header, without Pillow's warning about sizes: the limit here is lower."""
+    with _WARNINGS, warnings.catch_warnings():  # which filters are on is of the whole process
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=FORMATS)
 
 
 def whole_image(picture: Image.Image, *, image_size: int, channels: int) -> NDArray[np.uint8]:

@@ -86,10 +86,7 @@ def summary_rows(result: Mapping[str, Any]) -> list[SummaryRow]:
         rows.append(
             SummaryRow(
                 role=role,
-                model=str(
-                    own_cost.get("model")
-                    or protocol.get("teacher" if is_teacher else "student", "")
-                ),
+                model=str(own_cost.get("model") or named),
                 params=own_cost.get("params"),
                 accuracy=block["accuracy"],
                 accuracy_ci95=(low, high),

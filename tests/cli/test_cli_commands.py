@@ -158,7 +158,7 @@ def test_doctor_says_that_training_can_start(type_command):
         (["--loss", "kdd"], ["loss", "kdd", "kd"]),
         (["--sampler", "tpee"], ["sampler", "tpee", "tpe"]),
         (["--pruner", "hyper"], ["pruner", "hyper"]),
-        (["--objective", "f1"], ["metric", "f1"]),
+        (["--objective", "f1"], ["objective", "f1"]),
         (["--device", "gpu"], ["device", "gpu"]),
         (["--jobs", "0"], ["jobs must be at least 1 but got 0"]),
         (["--trials", "many"], ["many"]),
