@@ -9,6 +9,7 @@ from typing import Any
 from fersearch.data import DataInfo
 from fersearch.errors import InputError
 from fersearch.models import create
+from fersearch.models.students import resolve_students
 from fersearch.spec import CategoricalParameter, Scalar, StudySpec, override
 
 __all__ = ["searches_students", "student_patterns", "with_students"]
@@ -52,9 +53,12 @@ def with_students(spec: StudySpec, info: DataInfo) -> tuple[StudySpec, tuple[str
     first: dict[str, Scalar] = {}
     names: Sequence[str] = (spec.training.student,)
     if patterns:
-        from fersearch.models.students import resolve_students
-
-        students = resolve_students(patterns, classes=len(info.classes), image_size=info.image_size)
+        students = resolve_students(
+            patterns,
+            classes=len(info.classes),
+            image_size=info.image_size,
+            dropout=spec.training.dropout,
+        )
         names = [student.name for student in students.accepted]
         notes = [f"left out: {name}: {reason}" for name, reason in students.refused.items()]
         changes["space.student"] = {"kind": "categorical", "choices": names}

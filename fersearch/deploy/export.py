@@ -25,7 +25,7 @@ from fersearch.deploy.model_info import ModelInfo
 from fersearch.deploy.onnx_model import OnnxPredictor
 from fersearch.deploy.opening import export_record, model_name
 from fersearch.deploy.torch_model import bundle_info
-from fersearch.environment import installed_version, usable_cores
+from fersearch.environment import installed_version
 from fersearch.errors import FersearchError, InputError
 from fersearch.files import ensure_folder
 from fersearch.models import BundleConfig, load_bundle
@@ -282,7 +282,7 @@ def _trial(source: Source, dataset: Dataset | None) -> Trial:
 
 def _logits(file: Path, images: Pixels) -> NDArray[np.float32]:
     """Return what an ONNX file answers to images ``(N, C, S, S)``, by the way that users take."""
-    predictor = OnnxPredictor(file, threads=usable_cores())
+    predictor = OnnxPredictor(file)
     answers = []
     for start in range(0, len(images), BATCH):
         batch = np.moveaxis(np.asarray(images[start : start + BATCH]), 1, 3)
