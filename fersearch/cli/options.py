@@ -46,7 +46,7 @@ def json_option(function: Command) -> Command:
 
 # Option, its setting in the study file, its type and help; shown in this order.
 SETTINGS: list[tuple[str, str, Any, str]] = [
-    ("--trials", "budget.trials", int, "Finished trials in all; more continue the study [50]."),
+    ("--trials", "budget.trials", int, "Finished trials in all; more continue the study."),
     ("--epochs", "budget.epochs", int, "Epochs of a trial and of the final student."),
     ("--batch-size", "budget.batch_size", int, "Images per step."),
     ("--seeds", "budget.seeds", int, "Seeds of the confirmation and the test."),
@@ -141,7 +141,8 @@ def setting_options(rows: list[tuple[str, str, Any, str]]) -> Callable[[Command]
     def add(function: Command) -> Command:
         for option, _, kind, text in reversed(rows):
             if kind is tuple:
-                function = click.option(option, multiple=True, metavar="NAME", help=text)(function)
+                metavar = "PX" if option.endswith("-size") else "NAME"
+                function = click.option(option, multiple=True, metavar=metavar, help=text)(function)
             else:
                 function = click.option(option, type=kind, help=text)(function)
         return function

@@ -83,6 +83,8 @@ is opened once, at the end.
     fersearch study distill --trials 50                    drawn faces, half an hour, two cores
     fersearch study distill --data fer2013.csv --name fer  real faces
     fersearch study distill --trials 80                    thirty more trials for the first one
+    fersearch study distill --name small --objective accuracy --objective latency \\
+        --student 'shufflenet_v2_*' --input-size 32 --input-size 48       accuracy against latency
 """
 
 

@@ -363,8 +363,7 @@ def test_damaged_artifacts_are_left_out_and_named(workspace, capsys):
 def test_an_interrupted_study_is_left_out_and_named(workspace, capsys):
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{workspace / 'mlflow.db'}")
-    client = mlflow.MlflowClient()
+    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("fersearch").experiment_id
     tags = {"fersearch.role": "study", "fersearch.study": "broken"}
     run = client.create_run(experiment, run_name="broken", tags=tags)

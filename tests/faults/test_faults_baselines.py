@@ -50,7 +50,7 @@ def test_a_killed_run_of_baselines_continues_to_the_same_figures(
         env=environment,
     )
     folder = workspace / "baselines" / "baselines"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     # A checkpoint of the slow one: the quick one has finished, the slow one is in the middle.
     while not list(folder.glob("checkpoints/slow_rival-*.pt")):
         assert time.monotonic() < deadline, "nothing happened in time"
@@ -91,10 +91,11 @@ def test_a_run_that_is_running_is_refused(workspace, tiny_plugin):
         env=environment,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not (workspace / "baselines" / "baselines" / "protocol.json").exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
+        first.send_signal(signal.SIGSTOP)  # so that it still runs, however slow this machine is
         second = subprocess.run(
             command(workspace, tiny_plugin, "slow_rival"),
             capture_output=True,

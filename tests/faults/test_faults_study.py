@@ -57,7 +57,7 @@ def start(tmp_path, workspace, tiny_study_file, tiny_plugin):
         process.communicate()
 
 
-def wait_until(condition, *, seconds=120.0):
+def wait_until(condition, *, seconds=300.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
@@ -231,6 +231,7 @@ def test_two_processes_on_one_workspace_do_not_harm_each_other(start, workspace)
 def test_a_study_that_runs_already_is_refused(start, workspace):
     first = start("--jobs", "1", slow=True)
     wait_until(lambda: any(reports(workspace)))
+    first.send_signal(signal.SIGSTOP)  # so that it still runs, however slow this machine is
     second = start("--jobs", "1", slow=True)
     _, err = second.communicate(timeout=120)
     assert second.returncode == 1

@@ -105,12 +105,16 @@ def test_a_child_holds_the_whole_record(workspace: Path, make_record: Factory) -
     assert dataset.dataset.digest == "f" * 36
 
 
-def test_runs_read_back_as_a_table(workspace: Path, make_record: Factory) -> None:
+def test_runs_read_back_as_a_table(
+    workspace: Path, make_record: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_tracker(workspace) as tracker:
         for number in range(3):
             tracker.log(make_record(number, metrics={"val_accuracy": 0.5 + 0.1 * number}))
     from mlflow import set_tracking_uri
 
+    # MLflow puts it into the environment, where later tests would find it.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     set_tracking_uri(f"sqlite:///{workspace}/mlflow.db")
     table = search_runs(
         experiment_names=["faces"],
