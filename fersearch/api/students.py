@@ -12,9 +12,7 @@ from fersearch.models import create
 from fersearch.models.students import resolve_students
 from fersearch.spec import CategoricalParameter, Scalar, StudySpec, override
 
-__all__ = ["searches_students", "student_patterns", "with_students"]
-
-PATTERN = set("*?[")
+__all__ = ["searched_sizes", "searches_students", "student_patterns", "with_students"]
 
 
 def student_patterns(spec: StudySpec) -> tuple[str, ...]:
@@ -27,9 +25,17 @@ def student_patterns(spec: StudySpec) -> tuple[str, ...]:
     return ()
 
 
+def searched_sizes(spec: StudySpec) -> tuple[int, ...]:
+    """Return the sizes in pixels that students may work at; empty where that is not searched."""
+    for parameter in spec.space:
+        if parameter.name == "input_size" and isinstance(parameter, CategoricalParameter):
+            return tuple(int(choice) for choice in parameter.choices)
+    return ()
+
+
 def searches_students(spec: StudySpec) -> bool:
     """Tell whether the student, or the size that it works at, is searched."""
-    return bool(student_patterns(spec)) or any(item.name == "input_size" for item in spec.space)
+    return bool(student_patterns(spec) or searched_sizes(spec))
 
 
 def with_students(spec: StudySpec, info: DataInfo) -> tuple[StudySpec, tuple[str, ...]]:
@@ -63,7 +69,7 @@ def with_students(spec: StudySpec, info: DataInfo) -> tuple[StudySpec, tuple[str
         notes = [f"left out: {name}: {reason}" for name, reason in students.refused.items()]
         changes["space.student"] = {"kind": "categorical", "choices": names}
         first["student"] = names[0]
-    sizes = next((item.choices for item in spec.space if item.name == "input_size"), ())  # type: ignore[union-attr]
+    sizes = searched_sizes(spec)
     if sizes:
         first["input_size"] = max(sizes)
     changes["enqueue"] = [{**first, **point} for point in spec.enqueue]

@@ -11,13 +11,14 @@ from typing import Any
 from fersearch.api.inputs import checked_weights
 from fersearch.api.setup import Place, Prepared, load_plugins, open_tracker, prepare
 from fersearch.api.students import (
-    PATTERN,
+    searched_sizes,
     searches_students,
     student_patterns,
     with_students,
 )
 from fersearch.errors import InputError
 from fersearch.models import create, load_weights
+from fersearch.models.students import WILDCARDS
 from fersearch.report import grid_text, summary_text, write_grid_report, write_study_report
 from fersearch.search import (
     Listener,
@@ -166,11 +167,10 @@ def check_objectives(spec: StudySpec) -> None:
             "take another --sampler, or leave the costs out of --objective",
         )
     patterns = student_patterns(spec)
-    sizes = next((item for item in spec.space if item.name == "input_size"), None)
     several = (
         len(patterns) > 1
-        or any(PATTERN & set(name) for name in patterns)
-        or (isinstance(sizes, CategoricalParameter) and len(sizes.choices) > 1)
+        or any(WILDCARDS.search(name) for name in patterns)
+        or len(searched_sizes(spec)) > 1
     )
     if not several:
         raise InputError(
@@ -204,11 +204,15 @@ def with_settings(spec: StudySpec, settings: dict[str, object]) -> StudySpec:
         spec = with_loss(spec, loss, own_parameters=not grid, source="the options")
     points = [dict(point) for point in spec.enqueue]
     students: Any = settings.get("training.students", ())
-    if len(students) == 1 and not PATTERN & set(students[0]):
-        changes["training.student"] = students[0]
-        changes["training.students"] = ()
+    if len(students) == 1 and not WILDCARDS.search(students[0]):
+        changes |= {"training.student": students[0], "training.students": ()}
+        changes["space.student"] = None
+        for point in points:
+            point.pop("student", None)
+    if changes.get("training.student", spec.training.student) != spec.training.student:
+        changes.setdefault("training.student_options", {})
     sizes = settings.get("space.input_size")
-    if isinstance(sizes, Mapping):
+    if isinstance(sizes, Mapping) and sizes.get("choices"):
         points = [{**point, "input_size": max(sizes["choices"])} for point in points]
     if settings.get("teacher.model", spec.teacher.model) != spec.teacher.model:
         changes.setdefault("teacher.options", {})
@@ -231,7 +235,9 @@ def _teacher_options(spec: StudySpec) -> list[dict[str, Any]]:
 
 def _figures(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a finished study that the tracker shows on its parent run."""
-    blocks = dict(result.get("test", {}))
+    # Other points of a front are in the evaluation: they may not be there the next time.
+    roles = ("distilled", "student_alone", "teacher")
+    blocks = {role: block for role, block in result.get("test", {}).items() if role in roles}
     for cell in result.get("cells", ()):
         blocks[cell["key"]] = cell["test"]
     figures = {

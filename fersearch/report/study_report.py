@@ -177,6 +177,7 @@ def context(
         "front_rows": front_rows(result) if result.get("front") else (),
         "front_sentences": front_sentences(result) if result.get("front") else (),
         "pruning": result.get("pruning", ""),
+        "paper_rows": bool(result.get("paper_settings")),
         "trials": result.get("trials", {}),
         "tested": ROLES[tested] if tested else "",
         "class_header": class_header(test),
@@ -240,7 +241,8 @@ def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the best trial and the paper's settings, each with its validation accuracy."""
     rows, best = [], result.get("best")
     if best:
-        label = f"best (trial {best['trial']})" if "trial" in best else "best"
+        word = "taken" if result.get("front") else "best"
+        label = f"{word} (trial {best['trial']})" if "trial" in best else word
         rows.append((label, best["params"], best.get("trial_val_accuracy", best["val_accuracy"])))
     for number, paper in enumerate(result.get("paper_settings", ())):
         label = f"paper (trial {paper.get('trial', number)})"

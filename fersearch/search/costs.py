@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from optuna.study import Study
 
 from fersearch.deploy.latency import Architecture, Latency, measure_latencies
 from fersearch.deploy.runtimes import DEPLOYED, EAGER, check_installed
@@ -20,6 +21,8 @@ from fersearch.spec import CategoricalParameter, Scalar
 
 __all__ = ["CostTable", "StudentCost", "cost_table"]
 
+# The storage has them too: trials of one study, wherever they run, have figures of one measurement.
+ATTRIBUTE = "fersearch_costs"
 FILE = "costs.json"
 
 
@@ -115,15 +118,17 @@ def searched_students(context: StudyContext) -> list[tuple[str, dict[str, Scalar
 
 
 def cost_table(
-    context: StudyContext, *, folder: Path, cache: Path, plugins: Sequence[str]
+    context: StudyContext, *, study: Study, folder: Path, cache: Path, plugins: Sequence[str]
 ) -> CostTable:
     """Count and measure what the study's students cost, or read what was measured before.
 
-    The figures are kept in ``costs.json`` of the study's folder: a study that is continued, on
-    another day or machine, goes on with the ones it began with.
+    The figures are kept with the study in its storage: a study that is continued, on another day
+    or machine, goes on with the ones it began with. ``costs.json`` of the study's folder shows
+    them.
 
     Args:
         context: The study.
+        study: The same in its storage.
         folder: The study's folder.
         cache: The workspace's cache.
         plugins: Files that register models of the user's own.
@@ -133,10 +138,11 @@ def cost_table(
     """
     wanted = searched_students(context)
     keys = [architecture(context, model, options).key for model, options in wanted]
-    held = _read(folder / FILE)
-    if not set(keys) <= set(held):
+    held = _read(study.user_attrs.get(ATTRIBUTE, {}))
+    if not set(keys) <= set(held) or any(held[key].problem for key in keys):
         held = _measured(context, wanted, cache=cache, plugins=plugins)
-        write_json(folder / FILE, to_plain(held))
+        study.set_user_attr(ATTRIBUTE, to_plain(held))
+    write_json(folder / FILE, to_plain(held))
     table = CostTable(context=context, students={key: held[key] for key in keys})
     for student in table.students.values():
         for name in context.spec.search.costs:
@@ -200,10 +206,7 @@ def _runtime() -> str:
     return DEPLOYED[0]
 
 
-def _read(path: Path) -> dict[str, StudentCost]:
-    if not path.exists():
-        return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
+def _read(content: Mapping[str, Any]) -> dict[str, StudentCost]:
     return {
         key: StudentCost(
             **{**item, "latency": None if item["latency"] is None else Latency(**item["latency"])}

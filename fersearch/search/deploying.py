@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from fersearch.deploy.export import export_bundle
 from fersearch.deploy.exported import ExportReport
 from fersearch.deploy.extra import missing
 from fersearch.errors import FersearchError
+from fersearch.models.bundle import CONFIG_FILE
 from fersearch.search.folder import StudyFolder
 
-__all__ = ["deployed_figures", "export_student", "files_to_test", "logits_name"]
+__all__ = ["deployed_figures", "export_student", "files_to_test", "withdraw_stale"]
 
 
 def export_student(folder: StudyFolder, dataset: Dataset) -> tuple[ExportReport | None, str]:
@@ -48,17 +51,27 @@ def export_student(folder: StudyFolder, dataset: Dataset) -> tuple[ExportReport 
     return report, "; ".join(report.warnings)
 
 
-def logits_name(run_id: str) -> str:
-    """Return the name that the test figures of a network's 8-bit file are kept under."""
-    return f"int8-{run_id}"
+def withdraw_stale(folder: StudyFolder) -> None:
+    """Remove the files that were exported from an earlier network of the study."""
+    record = folder.path / "model.export.json"
+    if not record.exists():
+        return
+    made_from = json.loads(record.read_text(encoding="utf-8")).get("weights_sha256")
+    config = json.loads((folder.model / CONFIG_FILE).read_text(encoding="utf-8"))
+    if made_from != config["weights_sha256"]:
+        for name in ("model.onnx", "model.int8.onnx", record.name):
+            (folder.path / name).unlink(missing_ok=True)
 
 
 def files_to_test(report: ExportReport, run_id: str) -> dict[str, Path]:
-    """Return the 8-bit file by the name of its test figures.
+    """Return the 8-bit file by the name of its test figures, which stands for this very file.
 
-    The float32 file is not tested: its logits are those of the network within 1e-4.
+    The float32 file is not tested: its logits are those of the network but for rounding.
     """
-    return {} if report.int8 is None else {logits_name(run_id): report.int8.path}
+    if report.int8 is None:
+        return {}
+    digest = hashlib.sha256(report.int8.path.read_bytes()).hexdigest()
+    return {f"int8-{run_id}-{digest[:10]}": report.int8.path}
 
 
 def deployed_figures(

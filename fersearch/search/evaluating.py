@@ -15,7 +15,7 @@ from fersearch.errors import FersearchError
 from fersearch.evaluations import Evaluation, TestedRow, save_evaluation
 from fersearch.models import create, macs, parameter_count
 from fersearch.records import RunRecord, load_record
-from fersearch.search.deploying import deployed_figures, files_to_test, logits_name
+from fersearch.search.deploying import deployed_figures, files_to_test
 from fersearch.search.final import Tested, explain_networks, open_test
 from fersearch.search.folder import StudyFolder
 from fersearch.search.objectives import StudyContext
@@ -201,10 +201,11 @@ def evaluate_rows(
 def _deployed(plan: RowPlan, tested: Tested) -> dict[str, float | str] | None:
     if plan.export is None:
         return None
+    name = next(iter(files_to_test(plan.export, plan.shown)), "")
     return deployed_figures(
         plan.export,
         network=tested.logits[plan.shown],
-        int8=tested.logits.get(logits_name(plan.shown)),
+        int8=tested.logits.get(name),
         labels=tested.labels,
     )
 

@@ -61,6 +61,8 @@ def draw_front(
             (trial for trial in trials if trial.number in front),
             key=lambda trial: (trial.values[place], trial.values[0]),
         )
+        # With several costs the front is a surface: in one plane a line would join what is none.
+        line = line if len(trials[0].values) == 2 else []
         axes.plot(
             [trial.values[place] for trial in line],
             [100 * trial.values[0] for trial in line],

@@ -145,11 +145,13 @@ def loss_of(spec: StudySpec, params: Mapping[str, Scalar]) -> LossSettings:
 def is_paper_setting(params: Mapping[str, Scalar], *, loss: object) -> bool:
     """Tell whether a setting is one of those that the paper calls best, with the paper's loss.
 
+    Which student it is for does not count.
+
     Args:
         params: The setting.
         loss: The study's loss; it counts where the setting has none.
     """
-    others = {name: value for name, value in params.items() if name != "loss"}
+    others = {name: value for name, value in params.items() if name not in ("loss", *STUDENT)}
     return others in PAPER_SETTINGS and params.get("loss", loss) == PAPER_LOSS
 
 

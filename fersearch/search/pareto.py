@@ -11,7 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from fersearch.distill import TrainJob
-from fersearch.errors import InputError
+from fersearch.errors import FersearchError, InputError
 from fersearch.records import to_plain
 from fersearch.search.confirm import (
     Confirmation,
@@ -57,11 +57,12 @@ class ParetoRunner(StudyRunner):
             cost_of=lambda params: self.table.costs(params),
         )
 
-    def prepare(self) -> None:
+    def prepare(self, study: Study) -> None:
         """Measure what the students cost."""
         self.tell(message=f"measuring what the students cost: {', '.join(self.goals.costs)}")
         self.table = cost_table(
             self.context,
+            study=study,
             folder=self.folder.path,
             cache=self.folder.cache,
             plugins=self.settings.plugins,
@@ -97,6 +98,29 @@ class ParetoRunner(StudyRunner):
         kept = pareto_front([trial.values for trial in trials], maximise=self.goals.maximise)
         return sorted((trials[index] for index in kept), key=lambda trial: -trial.values[0])
 
+    def allowed(self, front: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the trials to choose from: those of the front within the limit on latency.
+
+        Where the front has none, the best complete trial within the limit.
+
+        Raises:
+            FersearchError: No complete trial keeps the limit.
+        """
+        within = [trial for trial in front if self.within_limit(trial.params)]
+        if within:
+            return within
+        others = [trial for trial in self.book.complete() if self.within_limit(trial.params)]
+        if not others:
+            fastest = min(
+                self.table.student(trial.params).of("latency") for trial in self.book.complete()
+            )
+            raise FersearchError(
+                f"no complete trial keeps the limit of {self.spec.search.max_latency_ms:g} ms: the "
+                f"fastest student tried takes {fastest:.3g} ms",
+                "run more --trials, or give the fast students alone",
+            )
+        return [max(others, key=lambda trial: trial.values[0])]
+
     # --- the phases -----------------------------------------------------------------------------
 
     def confirm(self, scheduler: Scheduler) -> Confirmation:
@@ -104,14 +128,7 @@ class ParetoRunner(StudyRunner):
         self.phase = "confirm"
         self.require_complete()
         front = self.front()
-        # Some student keeps the limit, but perhaps none of its trials lies on the front.
-        allowed = [trial for trial in front if self.within_limit(trial.params)] or [
-            max(
-                (trial for trial in self.book.complete() if self.within_limit(trial.params)),
-                key=lambda trial: trial.values[0],
-                default=front[-1],
-            )
-        ]
+        allowed = self.allowed(front)
         chosen = points_to_confirm(
             [trial.values for trial in allowed],
             maximise=self.goals.maximise,
@@ -166,7 +183,12 @@ class ParetoRunner(StudyRunner):
         whole = [item for item in candidates if item.mean > 0.0]
         values = [self.goals.values(item.mean, item.params) for item in whole]
         front = pareto_front(values, maximise=self.goals.maximise)
-        bend = knee([values[index] for index in front], maximise=self.goals.maximise)
+        # Scaled over the search's whole front: the few confirmed points alone span too little.
+        bend = knee(
+            [values[index] for index in front],
+            maximise=self.goals.maximise,
+            over=[trial.values for trial in self.front()],
+        )
         return whole[front[bend]]
 
     def name_of(self, params: Mapping[str, Scalar]) -> str:
@@ -217,7 +239,8 @@ class ParetoRunner(StudyRunner):
                     "on_front": any(item.number == number for item in front),
                     "knee": number == front[bend].number,
                     "recommended": number == taken,
-                    "confirmed": confirmed[number].mean if number in confirmed else None,
+                    # None too where a seed diverged: its mean is not one.
+                    "confirmed": (confirmed[number].mean or None) if number in confirmed else None,
                     "test_accuracy": None if block is None else block["accuracy"],
                     "test_accuracy_ci95": None if block is None else block["accuracy_ci95"],
                 }

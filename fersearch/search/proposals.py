@@ -39,11 +39,21 @@ from fersearch.spec import (
     is_active,
 )
 
-__all__ = ["NOTED", "RUNGS", "CostWatch", "Proposer", "TrialWatch", "Watch", "distribution"]
+__all__ = [
+    "DIVERGED",
+    "NOTED",
+    "RUNGS",
+    "CostWatch",
+    "Proposer",
+    "TrialWatch",
+    "Watch",
+    "distribution",
+]
 
 # User attributes of a trial: what the pruner and what the sampler noted about it.
 RUNGS = "rungs"
 NOTED = "sampler"
+DIVERGED = "diverged"
 LEAST_RIVALS = 4
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -196,11 +206,13 @@ class Proposer:
                 system_attrs=trial.user_attrs.get(NOTED, {}),
             )
         state, values = trial.state, trial.values
-        if state == TrialState.PRUNED and self._goals.costs and trial.intermediate_values:
+        if state == TrialState.PRUNED and self._goals.costs:
             # Samplers of several objectives know nothing of pruned trials. Such a one is shown as
-            # what it had reached: the students that cost no more were better even then.
+            # what it had reached: the students that cost no more were better even then. One that
+            # diverged has reached nothing, whatever it reported before.
             state = TrialState.COMPLETE
-            reached = max(trial.intermediate_values.values())
+            diverged = bool(trial.user_attrs.get(DIVERGED, False))
+            reached = 0.0 if diverged else max(trial.intermediate_values.values(), default=0.0)
             values = self._goals.values(reached, trial.params)
         return create_trial(
             state=state,
@@ -229,7 +241,7 @@ class CostWatch:
 
     A trial is pruned when, after a quarter of the epochs, its metric lies below the median of what
     earlier trials of students that cost no more had at the same epoch, if there are at least
-    :data:`LEAST_RIVALS` of them. A student that is cheaper than all others is never pruned.
+    :data:`LEAST_RIVALS` of them. The cheapest student is thus compared with itself alone.
 
     Args:
         spec: The study.

@@ -12,7 +12,7 @@ from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy
 from fersearch.distill import make_recipe
 from fersearch.records import digest, to_plain
-from fersearch.spec import StudySpec, studied_losses
+from fersearch.spec import CategoricalParameter, StudySpec, studied_losses
 
 __all__ = ["Protocol", "differences", "make_protocol"]
 
@@ -81,6 +81,14 @@ def make_protocol(
     settings = dataclasses.asdict(recipe)
     for name in ("name", "epochs", "batch_size", "learning_rate"):
         del settings[name]
+    students = next(
+        (
+            item.choices
+            for item in spec.space
+            if item.name == "student" and isinstance(item, CategoricalParameter)
+        ),
+        (training.student,),
+    )
     values: dict[str, Any] = to_plain(
         {
             "version": PROTOCOL_VERSION,
@@ -102,7 +110,7 @@ def make_protocol(
             "metric": search.metric,
             "seed": search.seed,
             "seeds": budget.seeds,
-            "student": training.student,
+            "student": students[0] if len(students) == 1 else students,
             "student_options": training.student_options,
             "loss": losses[0] if len(losses) == 1 else losses,
             "teacher": spec.teacher.model,

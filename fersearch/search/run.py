@@ -45,6 +45,7 @@ def run_study(
     name = runner.folder.name
     busy = f"the study {name!r} is being run by another process"
     with file_lock(runner.folder.lock, wait=False, busy=busy):
+        runner.check_folder()  # before anything is made in the storage
         study = open_study(storage, name, runner.goals.directions)
         runner.check_protocol(study)
         return runner.run(study)

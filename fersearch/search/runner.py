@@ -17,7 +17,7 @@ from fersearch.evaluations import Evaluation
 from fersearch.files import ensure_folder, write_json
 from fersearch.models import load_bundle, save_bundle
 from fersearch.search.confirm import Confirmation, confirm
-from fersearch.search.deploying import export_student
+from fersearch.search.deploying import export_student, withdraw_stale
 from fersearch.search.evaluating import RowPlan, evaluate_rows, teacher_plan
 from fersearch.search.goals import Goals, metric_of
 from fersearch.search.objectives import resolve_objective, student_of
@@ -81,18 +81,19 @@ class StudyRunner(Session):
     # --- the phases -----------------------------------------------------------------------------
 
     def check_protocol(self, study: Study) -> None:
-        """Refuse a storage or a folder that was made under another protocol."""
+        """Refuse a storage that was made under another protocol, or not by this program."""
         before = study.user_attrs.get(PROTOCOL)
-        self.check_folder()
-        if before is None:
-            if study.get_trials(deepcopy=False):
-                raise InputError(
-                    f"the study {self.folder.name!r} in this storage was not made by fersearch",
-                    "give this one another --name",
-                )
-            study.set_user_attr(PROTOCOL, self.protocol.values)
-        else:
+        if before is not None:
             self.refuse_changes(before)
+        elif study.get_trials(deepcopy=False) or study.directions != self.goals.directions:
+            raise InputError(
+                f"the study {self.folder.name!r} in this storage was not made by this command",
+                "give this one another --name",
+            )
+
+    def store_protocol(self, study: Study) -> None:
+        """Write down what the study is run under."""
+        study.set_user_attr(PROTOCOL, self.protocol.values)
         self.keep_protocol()
 
     def search(self, scheduler: Scheduler) -> None:
@@ -154,7 +155,9 @@ class StudyRunner(Session):
             timeout=self.settings.timeout,
             goals=self.goals,
         )
-        self.prepare()
+        self.prepare(study)
+        # Only now: what was refused until here may be mended under the same name.
+        self.store_protocol(study)
         self.open_tracking()
         finished = self.folder.load_result()
         if finished is not None and self._still_holds(finished):
@@ -162,7 +165,7 @@ class StudyRunner(Session):
         with self.ending_tracked():
             return self._work(study, started)
 
-    def prepare(self) -> None:
+    def prepare(self, study: Study) -> None:
         """Do what has to be done before the first trial."""
 
     def _work(self, study: Study, started: float) -> dict[str, Any]:
@@ -238,6 +241,7 @@ class StudyRunner(Session):
         mark = time.monotonic()
         bundle = self.folder.bundle(confirmation.best.best_record.run_id)
         save_bundle(self.folder.model, *load_bundle(bundle))
+        withdraw_stale(self.folder)
         if not self.settings.export:
             return
         self.tell(message="exporting the student to ONNX, float32 and 8 bits")

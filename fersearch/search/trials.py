@@ -15,7 +15,7 @@ from fersearch.search.folder import StudyFolder
 from fersearch.search.goals import Goals, metric_of
 from fersearch.search.objectives import Objective, StudyContext, student_of
 from fersearch.search.pool import Failure
-from fersearch.search.proposals import FINISHED, NOTED, RUNGS, Proposer, Watch
+from fersearch.search.proposals import DIVERGED, FINISHED, NOTED, RUNGS, Proposer, Watch
 from fersearch.search.scheduler import Scheduler
 from fersearch.spec import Scalar
 
@@ -199,6 +199,7 @@ class TrialBook:
             "reason": record.reason,
             "seconds": record.seconds,
             "best_epoch": record.best_epoch,
+            DIVERGED: record.state == "pruned" and record.reason.startswith("diverged"),
             RUNGS: self._watches.pop(run_id).rungs(),
         }
         for name, value in attributes.items():

@@ -55,6 +55,10 @@ _DOMAINS: dict[str, Rule[Any]] = {
 }
 
 
+# What is built, measured and checked for every value before anything is trained.
+_CATEGORICAL = ("student", "input_size")
+
+
 def _choices(value: object, place: Place) -> tuple[Scalar, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise place.broken("a list of at least one value", value)
@@ -195,6 +199,8 @@ def _parse_parameter(name: str, value: object, place: Place) -> Parameter:
     if "kind" not in table:
         raise place.child("kind").error("is missing", f"known kinds: {', '.join(_KINDS)}")
     kind = _KINDS[one_of(*_KINDS)(table["kind"], place.child("kind"))]
+    if name in _CATEGORICAL and kind is not CategoricalParameter:
+        raise place.child("kind").broken('"categorical"', table["kind"])
     values = parse_fields(kind, table, place, also=("kind", "when"))
     if "when" in table:
         values["when"] = _parse_conditions(table["when"], place.child("when"))

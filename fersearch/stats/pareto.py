@@ -47,29 +47,35 @@ def pareto_front(values: ArrayLike, *, maximise: Sequence[bool]) -> list[int]:
     return front
 
 
-def _scaled(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale every objective to 0 (best) to 1 (worst); one that does not vary is 0 throughout."""
-    low, high = losses.min(axis=0), losses.max(axis=0)
+def _scaled(
+    losses: NDArray[np.float64], over: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Scale every objective to 0 (best) to 1 (worst); one that does not vary is left at 0."""
+    over = losses if over is None else over
+    low, high = over.min(axis=0), over.max(axis=0)
     spread = np.where(high > low, high - low, 1.0)
     scaled: NDArray[np.float64] = (losses - low) / spread
     return scaled
 
 
-def knee(values: ArrayLike, *, maximise: Sequence[bool]) -> int:
+def knee(values: ArrayLike, *, maximise: Sequence[bool], over: ArrayLike | None = None) -> int:
     """Return the index of the point nearest to the best of every objective.
 
-    Every objective is scaled to 0-1 over the points given, which should be a front; the distance
-    is Euclidean. Of equally near points the first is taken.
+    Every objective is scaled to 0-1; the distance is Euclidean. Of equally near points the first
+    is taken.
 
     Args:
         values: As for :func:`pareto_front`; at least one point.
         maximise: As for :func:`pareto_front`.
+        over: The points whose best and worst values are 0 and 1; those given when None. Few points
+            scaled over themselves say little: of two, each is the best in something.
 
     >>> knee([[0.9, 10.0], [0.88, 2.0], [0.5, 1.0]], maximise=[True, False])
     1
     """
     losses = _as_losses(values, maximise)
-    return int(np.argmin(np.linalg.norm(_scaled(losses), axis=1).round(12)))
+    whole = losses if over is None else np.vstack([losses, _as_losses(over, maximise)])
+    return int(np.argmin(np.linalg.norm(_scaled(losses, whole), axis=1).round(12)))
 
 
 def crowding(values: ArrayLike, *, maximise: Sequence[bool]) -> NDArray[np.float64]:

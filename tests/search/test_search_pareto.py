@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY_DATA
 
 import fersearch
-from fersearch.errors import InputError
+from fersearch.errors import FersearchError, InputError
 from fersearch.search.pareto import points_to_confirm
 from fersearch.stats import pareto_front
 
@@ -84,13 +84,17 @@ def test_a_front_of_accuracy_and_parameters(run):
     assert "params" in str(result)
 
 
-def test_a_pareto_search_in_pieces_is_one_search(run, tmp_path):
-    pieces = [run(**{"budget.trials": trials}) for trials in (3, 6)]
-    first = [point["values"] for point in pieces[-1].content["front"]]
+def test_a_pareto_search_in_pieces_is_one_search(run):
+    for trials in (3, 6):
+        pieces = run(**{"budget.trials": trials, "budget.confirm_top": 3}).content
     shutil.rmtree(run.workspace / "studies")
     (run.workspace / "optuna.db").unlink()
-    straight = run(**{"budget.trials": 6})
-    assert [point["values"] for point in straight.content["front"]] == first
+    straight = run(**{"budget.trials": 6, "budget.confirm_top": 3}).content
+    for part in ("trials", "front", "best", "confirmed", "control", "gain"):
+        assert pieces[part] == straight[part], part
+    # The first piece tested points of its own; what is on both fronts is tested the same.
+    for key in set(pieces["test"]) & set(straight["test"]):
+        assert pieces["test"][key]["accuracy"] == straight["test"][key]["accuracy"]
 
 
 @pytest.mark.slow
@@ -107,6 +111,10 @@ def test_latency_is_measured_once_and_a_limit_decides_which_point_is_taken(run):
     limited = run(costs=("latency",), students=students, name="limited", **settings)
     taken = next(point for point in limited.content["front"] if point["recommended"])
     assert taken["model"] == "tiny_student"
+    # The first trials are of the first student: with one trial there is none within the limit.
+    settings["budget.trials"] = 1
+    with pytest.raises(FersearchError, match="no complete trial keeps the limit"):
+        run(costs=("latency",), students=students[::-1], name="one", **settings)
 
 
 @pytest.mark.slow
@@ -114,6 +122,8 @@ def test_a_limit_that_no_student_keeps_is_refused_before_training(run):
     with pytest.raises(InputError, match="the fastest is tiny_"):
         run(costs=("latency",), **{"search.max_latency_ms": 1e-6})
     assert not list((run.workspace / "studies" / "tiny" / "runs").glob("*"))
+    # What the hint says can be done, under the same name.
+    assert run(costs=("latency",), **{"search.max_latency_ms": 1e3, "budget.trials": 2}).content
 
 
 def test_the_size_that_the_student_works_at_can_be_searched(run):
@@ -162,3 +172,24 @@ def test_the_knee_and_the_best_are_confirmed_first_and_a_limit_puts_the_best_fir
     assert points_to_confirm(front, maximise=maximise, count=2) == [1, 0]
     assert points_to_confirm(front, maximise=maximise, count=2, best_first=True) == [0, 1]
     assert points_to_confirm(front[:1], maximise=maximise, count=3) == [0]
+
+
+def test_another_student_takes_the_place_of_those_that_a_file_searches(run, tiny_study_file):
+    text = tiny_study_file.read_text()
+    text = text.replace(
+        'student = "tiny_student"', 'student = "tiny_student"\nstudent_options = {}'
+    )
+    table = '[space.student]\nkind = "categorical"\nchoices = ["tiny_student", "tiny_wide"]\n\n'
+    point = text.index("[[enqueue]]")
+    tiny_study_file.write_text(
+        text[:point] + table + text[point:] + 'student = "tiny_wide"\n', encoding="utf-8"
+    )
+    result = run(costs=(), students=("tiny_middle",), **{"budget.trials": 2})
+    assert result.content["cost"]["model"] == "tiny_middle"
+    assert "student" not in result.content["best"]["params"]
+
+
+def test_sizes_are_listed_one_by_one(run):
+    sizes = {"kind": "int", "low": 16, "high": 20}
+    with pytest.raises(InputError, match='must be "categorical"'):
+        run(**{"space.input_size": sizes})

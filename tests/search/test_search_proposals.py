@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from fersearch.search.goals import Goals
-from fersearch.search.proposals import NOTED, Proposer, distribution
+from fersearch.search.proposals import DIVERGED, NOTED, Proposer, distribution
 from fersearch.search.storage import open_storage, open_study
 from fersearch.spec import CategoricalParameter, FloatParameter, IntParameter, load_study, override
 
@@ -141,6 +141,19 @@ def test_a_pareto_search_prunes_against_students_that_cost_no_more():
         assert step >= EPOCHS // 4
         assert len(rivals) >= 4
         assert trial.intermediate_values[step] < statistics.median(rivals)
+
+
+def test_what_diverged_is_no_success_to_the_sampler_of_a_pareto_search():
+    spec = pareto_spec(sampler="tpe")
+    search = Search(optuna.create_study(directions=PARETO.directions), spec, PARETO)
+    for diverged in (True, False):
+        trial, _ = search.start()
+        search.study._storage.set_trial_intermediate_value(trial._trial_id, 0, 0.9)
+        trial.set_user_attr(DIVERGED, diverged)
+        search.study.tell(trial, state=TrialState.PRUNED)
+    trials = search.study.get_trials(deepcopy=False)
+    shown = search.proposer._view(trials, 2).get_trials(deepcopy=False)
+    assert [trial.values[0] for trial in shown] == [0.0, 0.9]
 
 
 def test_a_pareto_search_without_a_pruner_prunes_nothing():

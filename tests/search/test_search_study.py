@@ -314,3 +314,14 @@ def test_a_student_that_cannot_be_exported_is_still_a_result(run):
     assert result.content["deployed"] is None
     assert any("no ONNX file was written" in note for note in result.content["notes"])
     assert result.content["test"]["distilled"]["accuracy"] > 0
+
+
+def test_files_of_an_earlier_network_do_not_stay_beside_a_new_one(run):
+    result = run(export=True)
+    record = result.folder / "model.export.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps({**content, "weights_sha256": "of another network"}))
+    again = run(export=False, settings={"budget.trials": 7})
+    assert again.content["deployed"] is None
+    assert not list(result.folder.glob("model*.onnx"))
+    assert not record.exists()

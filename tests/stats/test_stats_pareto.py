@@ -48,6 +48,14 @@ def test_the_knee_by_hand():
     assert knee(front, maximise=(True, False)) == 1
 
 
+def test_of_two_points_the_knee_depends_on_what_they_are_scaled_over():
+    pair = [[0.60, 1.0], [0.95, 1.0001]]
+    # Over themselves each is the best in one thing and the worst in the other.
+    assert knee(pair, maximise=(True, False)) == 0
+    # Over a front of costs from 1 to 3 a ten-thousandth is nothing.
+    assert knee(pair, maximise=(True, False), over=[[0.5, 0.9], [0.96, 3.0]]) == 1
+
+
 def test_crowding_by_hand():
     front = [[0.9, 10.0], [0.8, 4.0], [0.5, 1.0]]
     # The middle one: its neighbours are the ends of both objectives, 1 + 1.

@@ -59,6 +59,9 @@ class BoardRow:
         source: Where the model was published.
         notes: What a reader must know, one sentence each.
         train_seconds: Wall-clock seconds of training, all seeds.
+        trials: Trials asked for in the search that chose its settings; 0 for none.
+        as_published: Whether it is what its role and model stand for in the literature: not a
+            network that works at another size than the data's, nor a further point of a front.
     """
 
     key: str
@@ -86,6 +89,8 @@ class BoardRow:
     source: str = ""
     notes: tuple[str, ...] = ()
     train_seconds: float = 0.0
+    trials: int = 0
+    as_published: bool = True
 
     @property
     def latency(self) -> Latency | None:

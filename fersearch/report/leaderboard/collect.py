@@ -215,6 +215,7 @@ def make_row(
     ids = {run.name: run.run_id for run in source.study.runs}
     kind = str(evaluation.protocol.get("data_kind", ""))
     network = architecture(evaluation, row).key
+    as_published = "input_size" not in row.model_options and not row.key.startswith("front_")
     return BoardRow(
         key=f"{evaluation.name}/{row.key}",
         model=row.model,
@@ -234,13 +235,15 @@ def make_row(
         },
         runtime=next(iter(runtimes), ""),
         deployed=row.deployed,
-        claimed=claimed_for(row.model, row.role, kind),
+        claimed=claimed_for(row.model, row.role, kind) if as_published else None,
         run_ids=tuple(ids[name] for name in row.runs if name in ids),
         study=evaluation.name,
         command=row.command or evaluation.command,
         source=row.source,
         notes=row.notes,
         train_seconds=row.train_seconds,
+        trials=int(evaluation.protocol.get("trials") or 0),
+        as_published=as_published,
     )
 
 
@@ -288,13 +291,13 @@ def distinct_titles(rows: Sequence[BoardRow]) -> list[BoardRow]:
 
 def histories(source: Source) -> list[SearchHistory]:
     """Return the searches of a study: one, or one a tuned baseline."""
+    several = source.evaluation.kind == "baselines"
     trials: dict[str, list[TrackedRun]] = {}
     for run in source.study.runs:
         if run.role == "trial":
-            trials.setdefault(run.model, []).append(run)
+            trials.setdefault(run.model if several else "", []).append(run)
     protocol = source.evaluation.protocol
     name = source.evaluation.name
-    several = source.evaluation.kind == "baselines"
     return [
         make_history(f"{name}: {model}" if several else name, runs, protocol)
         for model, runs in trials.items()

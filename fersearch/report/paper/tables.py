@@ -52,9 +52,10 @@ OPTIONS = ("data", "image_size", "epochs", "batch_size", "recipe", "seed", "seed
 def find_row(board: Board, claim: Claim) -> BoardRow | None:
     """Return the board's row that a claim is of, or None.
 
-    Of several the one with the paper's loss, with the most seeds, then the first by key: never
-    the best on the test split. A claim with a setting takes only a row with that loss, temperature
-    and alpha.
+    Of several the one with the paper's loss, with the most seeds, of the search with the most
+    trials, then the first by key: never the best on the test split. A network that works at
+    another size, or a further point of a front, stands for no claim. A claim with a setting takes
+    only a row with that loss, temperature and alpha.
     """
     paper = load_claims().protocol.loss
 
@@ -66,9 +67,14 @@ def find_row(board: Board, claim: Claim) -> BoardRow | None:
         row
         for row in board.rows
         if (row.role, row.model) == (claim.role, claim.model)
+        and row.as_published
         and (claim.temperature is None or (_has_setting(row, claim) and not other_loss(row)))
     ]
-    return min(rows, key=lambda row: (other_loss(row), -len(row.seeds), row.key), default=None)
+    return min(
+        rows,
+        key=lambda row: (other_loss(row), -len(row.seeds), -row.trials, row.key),
+        default=None,
+    )
 
 
 def _has_setting(row: BoardRow, claim: Claim) -> bool:
