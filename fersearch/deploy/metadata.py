@@ -127,6 +127,10 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+# Pixels lie in 0-1: a smaller spread is no image's.
+SMALLEST_STD = 1e-6
+
+
 def _three(values: tuple[float, ...]) -> list[float]:
     """Return one value for each of the network's three channels."""
     return list(values if len(values) == 3 else values * 3)
@@ -138,6 +142,11 @@ def _wrong(info: ModelInfo) -> str:
         return f"{len(info.classes)} classes"
     if info.image_size < 1:
         return f"an image size of {info.image_size}"
-    if len(info.mean) not in {1, 3} or len(info.std) != len(info.mean) or min(info.std) <= 0:
+    if len(set(info.classes)) < len(info.classes) or not all(info.classes):
+        return "classes without a name of their own"
+    whole = all(map(math.isfinite, (*info.mean, *info.std)))
+    if len(info.mean) not in {1, 3} or len(info.std) != len(info.mean) or not whole:
+        return f"mean {info.mean} and standard deviation {info.std}"
+    if min(info.std) < SMALLEST_STD:
         return f"mean {info.mean} and standard deviation {info.std}"
     return "" if info.precision in PRECISIONS else f"precision {info.precision!r}"

@@ -65,13 +65,18 @@ class OnnxPredictor:
         """Return the network's answer ``(N, classes)`` to float32 ``(N, 3, S, S)``, in one run.
 
         Raises:
-            FersearchError: ONNX Runtime fails.
+            FersearchError: ONNX Runtime fails, or answers with what is no number.
         """
         try:
             (answer,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: inputs})
         except Exception as error:
             raise FersearchError(f"{self._path} fails: {_one_line(error, self._path)}") from error
         result: NDArray[np.float32] = answer
+        if not np.isfinite(result).all():
+            raise FersearchError(
+                f"{self._path} answers with NaN or infinity: the file is damaged",
+                "export it again",
+            )
         return result
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -45,7 +45,7 @@ _DOMAINS: dict[str, Rule[Any]] = {
     "learning_rate": number(above=0),
     "ffe_splits": integer(at_least=1),
     "student": text(r"\S+", rule="the name of a model"),
-    "input_size": integer(at_least=16),
+    "input_size": integer(at_least=16, at_most=1024),
     "loss": one_of(*LOSSES),
     **{
         parameter.name: parameter.check

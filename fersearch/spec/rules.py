@@ -81,14 +81,16 @@ def same_value(left: object, right: object) -> bool:
     return type(left) is type(right) and left == right
 
 
-def integer(*, at_least: int | None = None) -> Rule[int]:
-    """Return the rule of a whole number, which may have to be ``at_least`` so large."""
+def integer(*, at_least: int | None = None, at_most: int | None = None) -> Rule[int]:
+    """Return the rule of a whole number, which may have limits, both inclusive."""
 
     def check(value: object, place: Place) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise place.broken("a whole number", value)
         if at_least is not None and value < at_least:
             raise place.broken(f"at least {at_least}", value)
+        if at_most is not None and value > at_most:
+            raise place.broken(f"at most {at_most}", value)
         return value
 
     return check

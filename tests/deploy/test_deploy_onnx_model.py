@@ -19,7 +19,7 @@ from fersearch.deploy.metadata import METADATA_KEY, from_metadata, measured, to_
 from fersearch.deploy.model_info import ModelInfo
 from fersearch.deploy.onnx_model import OnnxPredictor, softmax
 from fersearch.deploy.torch_model import TorchPredictor
-from fersearch.errors import InputError
+from fersearch.errors import FersearchError, InputError
 from fersearch.models import load_bundle
 
 INFO = ModelInfo(
@@ -151,7 +151,7 @@ def test_metadata_come_back_as_they_were():
 @settings(max_examples=40)
 @given(
     title=st.text(),
-    classes=st.lists(st.text(), min_size=2, max_size=9),
+    classes=st.lists(st.text(min_size=1), min_size=2, max_size=9, unique=True),
     mean=st.floats(0, 1),
     metrics=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
 )
@@ -306,3 +306,30 @@ def test_threads_are_at_least_one(good):
 def test_softmax_does_not_overflow():
     found = softmax(np.array([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]], np.float32))
     np.testing.assert_allclose(found, [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"mean": (float("nan"),)},
+        {"std": (float("inf"),)},
+        {"std": (1e-300,)},
+        {"classes": ("one",) * len(CLASSES)},
+        {"classes": ("",) * len(CLASSES)},
+    ],
+)
+def test_a_description_that_can_be_no_models_is_refused(broken):
+    with pytest.raises(InputError):
+        from_metadata(to_metadata(replace(INFO, **broken)), name="a.onnx")
+
+
+def test_weights_that_are_no_numbers_give_no_label(changed):
+    def spoil(model):
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                values = np.full(tuple(tensor.dims), np.nan, dtype=np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+    predictor = OnnxPredictor(changed(spoil))
+    with pytest.raises(FersearchError, match="NaN or infinity: the file is damaged"):
+        predictor.probabilities(images_of(predictor.info, 2))
