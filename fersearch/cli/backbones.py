@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import click
 
 from fersearch.cli.display import shown_path
-from fersearch.cli.options import SETTINGS, study_options, take_settings
+from fersearch.cli.options import SETTINGS, study_options
+from fersearch.cli.running import run_and_print
 
 __all__ = ["backbones_command", "has_students"]
 
@@ -65,31 +64,9 @@ def backbones_command(name: str) -> click.Command:
 
 def run(study_name: str, given: dict[str, Any]) -> None:
     """Run the study with the parsed options and print its table."""
-    from fersearch.cli.display import Display
-
-    settings = take_settings(given, SETTINGS)
-    as_json, quiet = given.pop("as_json"), given.pop("quiet")
-    track = not given.pop("no_track")
-    with Display(quiet=quiet or as_json) as display:
-        display.line("starting: loading PyTorch and the data")
-        from fersearch.api import run_backbones
-
-        result = run_backbones(
-            study_name,
-            settings=settings,
-            track=track,
-            listener=display.study,
-            on_decode=display.decoding,
-            on_data=display.data,
-            command=click.get_current_context().obj or "",
-            **given,
-        )
-    for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(result.content, indent=2, ensure_ascii=False))
+    result = run_and_print("run_backbones", study_name, given=given, rows=SETTINGS)
+    if result is None:
         return
-    print(result)
     print(f"\nreport  {shown_path(result.report)}")
     if result.page is not None:
         print(f"page    {shown_path(result.page)}")

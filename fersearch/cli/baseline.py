@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
@@ -14,9 +13,9 @@ from fersearch.cli.options import (
     json_option,
     place_options,
     setting_options,
-    take_settings,
     workspace_option,
 )
+from fersearch.cli.running import run_and_print
 
 __all__ = ["baseline"]
 
@@ -86,30 +85,8 @@ def run_all(names: tuple[str, ...], **given: Any) -> None:
     With --budget tuned, learning rate and weight decay of every baseline are searched on
     validation with the same number of trials first: a fair comparison tunes both sides.
     """
-    from fersearch.cli.display import Display
-
-    settings = take_settings(given, TERMS)
-    as_json, quiet = given.pop("as_json"), given.pop("quiet")
-    track = not given.pop("no_track")
-    with Display(quiet=quiet or as_json) as display:
-        display.line("starting: loading PyTorch and the data")
-        from fersearch.api import run_baselines
-
-        result = run_baselines(
-            names,
-            settings=settings,
-            track=track,
-            listener=display.study,
-            on_decode=display.decoding,
-            on_data=display.data,
-            command=click.get_current_context().obj or "",
-            **given,
-        )
-    for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(result.content, indent=2, ensure_ascii=False))
+    result = run_and_print("run_baselines", names, given=given, rows=TERMS)
+    if result is None:
         return
-    print(result)
     print(f"\nresult  {shown_path(result.folder / 'result.json')}")
     print("compare with: fersearch report leaderboard")

@@ -10,6 +10,7 @@ import click
 __all__ = [
     "SETTINGS",
     "TERMS",
+    "Setting",
     "json_option",
     "place_options",
     "setting_options",
@@ -19,6 +20,8 @@ __all__ = [
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+# Option, its setting in the study file, its type and help.
+Setting = tuple[str, str, Any, str]
 
 
 def _jobs(context: click.Context, parameter: click.Parameter, value: int | None) -> int:
@@ -44,8 +47,8 @@ def json_option(function: Command) -> Command:
     )(function)
 
 
-# Option, its setting in the study file, its type and help; shown in this order.
-SETTINGS: list[tuple[str, str, Any, str]] = [
+# Shown in this order.
+SETTINGS: list[Setting] = [
     ("--trials", "budget.trials", int, "Finished trials in all; more continue the study."),
     ("--epochs", "budget.epochs", int, "Epochs of a trial and of the final student."),
     ("--batch-size", "budget.batch_size", int, "Images per step."),
@@ -135,7 +138,7 @@ def place_options(function: Command) -> Command:
     return function
 
 
-def setting_options(rows: list[tuple[str, str, Any, str]]) -> Callable[[Command], Command]:
+def setting_options(rows: list[Setting]) -> Callable[[Command], Command]:
     """Add the options that change a study file's settings."""
 
     def add(function: Command) -> Command:
@@ -194,9 +197,7 @@ def _pixels(text: str) -> int:
     return int(text)
 
 
-def take_settings(
-    given: dict[str, Any], rows: list[tuple[str, str, Any, str]]
-) -> dict[str, object]:
+def take_settings(given: dict[str, Any], rows: list[Setting]) -> dict[str, object]:
     """Take the study file's settings out of the parsed options; those not given stay out.
 
     The seed of the teachers follows the study's.

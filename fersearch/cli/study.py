@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
@@ -14,9 +13,9 @@ from fersearch.cli.options import (
     SETTINGS,
     json_option,
     study_options,
-    take_settings,
     workspace_option,
 )
+from fersearch.cli.running import run_and_print
 
 __all__ = ["study"]
 
@@ -99,31 +98,9 @@ def _study_command(name: str) -> click.Command:
 
 def run(study_name: str, given: dict[str, Any]) -> None:
     """Run a study with the parsed options and print its result."""
-    from fersearch.cli.display import Display
-
-    settings = take_settings(given, SETTINGS)
-    as_json, quiet = given.pop("as_json"), given.pop("quiet")
-    track = not given.pop("no_track")
-    with Display(quiet=quiet or as_json) as display:
-        display.line("starting: loading PyTorch and the data")
-        from fersearch.api import run_study
-
-        result = run_study(
-            study_name,
-            settings=settings,
-            track=track,
-            listener=display.study,
-            on_decode=display.decoding,
-            on_data=display.data,
-            command=click.get_current_context().obj or "",
-            **given,
-        )
-    for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(result.content, indent=2, ensure_ascii=False))
+    result = run_and_print("run_study", study_name, given=given, rows=SETTINGS)
+    if result is None:
         return
-    print(result)
     print(f"\nreport  {shown_path(result.report)}")
     if result.model is not None:
         print(f"model   {shown_path(result.model)}")

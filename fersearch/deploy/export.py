@@ -152,15 +152,16 @@ def export_bundle(
 
 
 def export_winner(
-    bundle: Path, *, dataset: Dataset, out: Path, title: str = ""
+    bundle: Path, *, dataset: Dataset, out: Path, title: str = "", int8: bool = False
 ) -> ExportReport | None:
-    """Write a study's final network as a float32 ONNX file, where the packages for it are there.
+    """Write a study's final network as ONNX, where the packages for it are there.
 
     Args:
         bundle: The network.
         dataset: The data that it was trained on.
         out: The file.
         title: The study's name.
+        int8: Write the 8-bit file too.
 
     Returns:
         What was measured; None where the extra ``export`` is not installed.
@@ -171,7 +172,12 @@ def export_winner(
     if missing():
         return None
     return export_bundle(
-        bundle, out=out, dataset=dataset, trained_on=dataset.info.sha256, title=title
+        bundle,
+        out=out,
+        int8=int8,
+        dataset=dataset,
+        trained_on=dataset.info.sha256,
+        title=title,
     )
 
 

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fersearch.data.dataset import Dataset
-from fersearch.deploy.export import export_bundle
+from fersearch.deploy.export import export_winner
 from fersearch.deploy.exported import ExportReport
-from fersearch.deploy.extra import missing
 from fersearch.errors import FersearchError
 from fersearch.models.bundle import CONFIG_FILE
 from fersearch.search.folder import StudyFolder
@@ -32,22 +31,21 @@ def export_student(folder: StudyFolder, dataset: Dataset) -> tuple[ExportReport 
         What was exported, and a note; nothing and the reason where it was not: a network that
         cannot be exported is still a result.
     """
-    if missing():
+    try:
+        report = export_winner(
+            folder.model,
+            dataset=dataset,
+            out=folder.path / "model.onnx",
+            title=folder.name,
+            int8=True,
+        )
+    except FersearchError as error:
+        return None, f"no ONNX file was written: {error}"
+    if report is None:
         return None, (
             "no ONNX file was written: run pip install 'fersearch[export]', then "
             f"fersearch export {folder.name} --int8"
         )
-    try:
-        report = export_bundle(
-            folder.model,
-            out=folder.path / "model.onnx",
-            int8=True,
-            dataset=dataset,
-            trained_on=dataset.info.sha256,
-            title=folder.name,
-        )
-    except FersearchError as error:
-        return None, f"no ONNX file was written: {error}"
     return report, "; ".join(report.warnings)
 
 
