@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,12 @@ __all__ = [
 
 SQLITE_BUSY_SECONDS = 60
 ONE_OBJECTIVE = (StudyDirection.MAXIMIZE,)
+OPENING_ERRORS = (
+    SQLAlchemyError,
+    sqlite3.Error,
+    ValueError,
+    optuna.exceptions.StorageInternalError,
+)
 
 
 def default_storage_url(workspace: Path) -> str:
@@ -35,10 +43,19 @@ def default_storage_url(workspace: Path) -> str:
     return f"sqlite:///{workspace.resolve() / 'optuna.db'}"
 
 
+def _write_ahead(database: str) -> None:
+    """Let readers and a writer of a SQLite file work at once; the file keeps it.
+
+    The change needs the file for itself and does not wait for it, so it is made with the tables,
+    under the lock, and not by every connection.
+    """
+    with closing(sqlite3.connect(database, timeout=SQLITE_BUSY_SECONDS)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
 def _set_pragmas(connection: Any, record: object) -> None:
-    """Let readers and a writer work at once, and a commit survive a killed process."""
+    """Let a commit survive a killed process, without waiting for the disk each time."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 
@@ -65,13 +82,15 @@ def open_storage(url: str, *, lock: Path) -> RDBStorage:
             check_reachable(url, what="study storage")
             engine_kwargs = {"pool_pre_ping": True}
         with file_lock(lock):
+            if parsed.get_backend_name() == "sqlite" and parsed.database:
+                _write_ahead(parsed.database)
             storage = RDBStorage(url, engine_kwargs=engine_kwargs)
     except ImportError as error:
         raise InputError(
             f"the driver of the study storage {shown} is not installed: {error}",
             "install it with pip, for PostgreSQL: pip install psycopg2-binary",
         ) from error
-    except (SQLAlchemyError, ValueError, optuna.exceptions.StorageInternalError) as error:
+    except OPENING_ERRORS as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"the study storage {shown} cannot be opened: {reason}",

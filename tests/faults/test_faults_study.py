@@ -11,10 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 from conftest import ROOT, TINY_DATA
 from optuna.trial import TrialState
+
+from fersearch.search.storage import default_storage_url, load_study, open_storage, study_names
 
 pytestmark = pytest.mark.slow
 
@@ -57,22 +58,30 @@ def start(tmp_path, workspace, tiny_study_file, tiny_plugin):
         process.communicate()
 
 
-def wait_until(condition, *, seconds=300.0):
+def wait_until(condition, process=None, *, seconds=300.0):
+    """Wait for a condition; a process that ends first fails the test with what it said."""
     deadline = time.monotonic() + seconds
     while not condition():
+        if process is not None and process.poll() is not None and not condition():
+            pytest.fail(f"it ended with {process.returncode}: {process.communicate()[1]}")
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.05)
 
 
 def trials(workspace, name="tiny"):
-    """Return the trials that the storage holds."""
+    """Return the trials that the storage holds.
+
+    The storage is opened under its lock: two processes that make its tables at once break it.
+    """
     if not (workspace / "optuna.db").exists():
         return []
+    storage = open_storage(default_storage_url(workspace), lock=workspace / "optuna.lock")
     try:
-        study = optuna.load_study(study_name=name, storage=f"sqlite:///{workspace}/optuna.db")
-    except Exception:  # noqa: BLE001 - the storage is just being made
-        return []
-    return study.trials
+        names = study_names(storage)
+        return load_study(storage, name).trials if name in names else []
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def reports(workspace):
@@ -105,14 +114,14 @@ def half_written(workspace):
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_killed_study_continues_with_the_exact_number_of_trials(start, workspace, jobs):
     killed = start("--jobs", jobs, "--threads", "1", slow=True)
-    wait_until(lambda: in_the_middle(workspace, 2))
+    wait_until(lambda: in_the_middle(workspace, 2), killed)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     before = reports(workspace)
     finish(start("--jobs", jobs, "--threads", "1", slow=True))
-    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{workspace}/optuna.db")
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 6
-    for values, trial in zip(before, study.trials, strict=False):
+    after = trials(workspace)
+    assert [trial.state for trial in after] == [TrialState.COMPLETE] * 6
+    for values, trial in zip(before, after, strict=False):
         # What was reported before the kill was not trained again with another outcome.
         assert values.items() <= trial.intermediate_values.items()
     result = json.loads((workspace / "studies" / "tiny" / "result.json").read_text())
@@ -123,7 +132,7 @@ def test_a_killed_study_continues_with_the_exact_number_of_trials(start, workspa
 
 def test_killed_workers_of_a_killed_study_do_not_live_on(start, workspace):
     process = start("--jobs", "2", "--threads", "1", slow=True)
-    wait_until(lambda: any(reports(workspace)))
+    wait_until(lambda: any(reports(workspace)), process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) >= 2
     process.send_signal(signal.SIGKILL)
@@ -205,7 +214,7 @@ def test_a_full_run_whose_worker_was_killed_is_done_again(tmp_path, workspace, t
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_exits_with_130_and_the_command_that_continues(start, workspace, number):
     process = start("--jobs", "1", slow=True)
-    wait_until(lambda: any(reports(workspace)))
+    wait_until(lambda: any(reports(workspace)), process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -230,7 +239,7 @@ def test_two_processes_on_one_workspace_do_not_harm_each_other(start, workspace)
 
 def test_a_study_that_runs_already_is_refused(start, workspace):
     first = start("--jobs", "1", slow=True)
-    wait_until(lambda: any(reports(workspace)))
+    wait_until(lambda: any(reports(workspace)), first)
     first.send_signal(signal.SIGSTOP)  # so that it still runs, however slow this machine is
     second = start("--jobs", "1", slow=True)
     _, err = second.communicate(timeout=120)
