@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fersearch.align.faces import FaceFinder
 from fersearch.deploy.model_info import Predictor
 from fersearch.errors import InputError
 
-__all__ = ["ADDRESS", "DEFAULT_PORT", "listen", "serve"]
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+__all__ = ["ADDRESS", "DEFAULT_PORT", "listen", "make_config", "serve"]
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8600
@@ -54,6 +59,32 @@ def listen(port: int | None = None) -> socket.socket:
     return listener
 
 
+def make_config(app: Starlette) -> uvicorn.Config:
+    """Return how uvicorn serves the page: bounded in connections and in waiting.
+
+    Args:
+        app: From :func:`fersearch.demo.make_app`.
+    """
+    import uvicorn
+
+    from fersearch.demo.connections import PromptProtocol
+
+    return uvicorn.Config(
+        app,
+        http=PromptProtocol,
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        # Nothing stands between the browser and this server whose word could be taken.
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=2,
+    )
+
+
 def serve(
     models: Sequence[Predictor],
     finder: FaceFinder | None,
@@ -81,20 +112,7 @@ def serve(
         app = make_app(models, finder, port=port, no_finder=no_finder, threads=threads)
         import uvicorn
 
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="on",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            # Nothing stands between the browser and this server whose word could be taken.
-            proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=2,
-        )
+        config = make_config(app)
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.demo import listen, make_app
+from fersearch.demo.server import make_config
 from fersearch.deploy.model_info import ModelInfo
 from fersearch.deploy.torch_model import TorchPredictor
 from fersearch.models import BundleConfig, create, save_bundle
@@ -151,8 +152,7 @@ def running(models, finder=None, **options) -> Iterator[Site]:
     listener = listen(0)
     port = listener.getsockname()[1]
     app = make_app(models, finder, port=port, token="t" * 43, **options)
-    config = uvicorn.Config(app, http="h11", ws="none", lifespan="on", log_level="critical")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(make_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

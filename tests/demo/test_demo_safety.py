@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import http.client
 import socket
 import struct
 import time
@@ -15,7 +17,7 @@ from demo_samples import Gated, encoded, noise, open_tiny, running, wait_until
 from fersearch.demo.bench import Bench, Wish
 from fersearch.demo.desk import MOST_BYTES, MOST_UNDER_WAY, Desk
 from fersearch.demo.refusal import RefusedError
-from fersearch.demo.server import DEFAULT_PORT, listen
+from fersearch.demo.server import DEFAULT_PORT, MOST_CONNECTIONS, listen
 from fersearch.errors import FersearchError, InputError
 
 PICTURE = encoded(noise(40, 40))
@@ -222,6 +224,29 @@ def test_a_flood_is_turned_away_and_the_page_still_answers():
         assert [request.result().status for request in waiting] == [200] * MOST_UNDER_WAY
         assert site.classify(PICTURE).status == 200
     assert model.asked == 2 + MOST_UNDER_WAY
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: 127.0"], ids=["idle", "slow"])
+def test_connections_that_ask_for_nothing_are_closed_and_keep_nobody_out(monkeypatch, said):
+    monkeypatch.setattr("fersearch.demo.connections.REQUEST_SECONDS", 2.0)
+    with running([Gated()]) as site, contextlib.ExitStack() as opened:
+        used = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+        used.request("GET", "/", headers={"Host": site.host})
+        assert used.getresponse().read()
+        idle = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=20))
+            for _ in range(MOST_CONNECTIONS)
+        ]
+        for connection in idle:
+            connection.sendall(said)
+        assert site.request("GET", "/").status == 503
+        assert {connection.recv(1) for connection in idle} == {b""}
+        assert site.request("GET", "/").status == 200
+        # One that was answered may pause for longer, and is still the same connection.
+        used.auto_open = 0
+        used.request("GET", "/", headers={"Host": site.host})
+        assert used.getresponse().status == 200
+        used.close()
 
 
 @pytest.mark.parametrize(
