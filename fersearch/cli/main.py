@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import signal
@@ -66,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # It may stand anywhere: nobody types it before they need it.
     given = [item for item in given if item != "--debug"]
     signal.signal(signal.SIGTERM, _on_terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names need not be UTF-8: what cannot be written is escaped, as on stderr. In JSON,
+        # such an escape is the character itself.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_run(given, debug=debug))
 
 

@@ -21,6 +21,8 @@ DECODE_ERRORS = (
     Image.DecompressionBombError,
 )
 
+MOST_16_BITS = 65535
+
 
 class PictureError(Exception):
     """One image cannot be read; the text is the reason."""
@@ -36,6 +38,9 @@ def to_square(image: Image.Image, *, image_size: int, channels: int) -> NDArray[
 
     Returns:
         uint8 ``(channels, image_size, image_size)``.
+
+    Raises:
+        PictureError: Its pixels have no known range, see :func:`to_rgb`.
     """
     image = _eight_bits(image).convert("L" if channels == 1 else "RGB")
     if image.size != (image_size, image_size):
@@ -46,7 +51,12 @@ def to_square(image: Image.Image, *, image_size: int, channels: int) -> NDArray[
 
 
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an opened image of any mode at its own size, uint8 ``(H, W, 3)``."""
+    """Return an opened image of any mode at its own size, uint8 ``(H, W, 3)``.
+
+    Raises:
+        PictureError: Its pixels have no known range: floating point, or integers of 32 bits that
+            do not fit into 16.
+    """
     return np.array(_eight_bits(image).convert("RGB"), dtype=np.uint8)
 
 
@@ -59,8 +69,16 @@ def decode_reason(error: Exception) -> str:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits to 8: Pillow's own conversion would clip."""
+    """Scale 16 bits to 8: Pillow's own conversion would clip.
+
+    Raises:
+        PictureError: The pixels have no known range.
+    """
+    if image.mode == "F":
+        raise PictureError("floating-point pixels of unknown range, save it with 8 or 16 bits")
     if not image.mode.startswith("I"):
         return image
     wide = np.asarray(image, dtype=np.float64)
-    return Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
+    if wide.min() < 0 or wide.max() > MOST_16_BITS:
+        raise PictureError("32-bit pixels of unknown range, save it with 8 or 16 bits")
+    return Image.fromarray((wide / 257 + 0.5).astype(np.uint8))

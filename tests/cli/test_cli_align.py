@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -129,6 +130,19 @@ def test_json_is_what_the_file_says_and_nothing_else(type_command, tmp_path) -> 
     assert content.pop("path") == str(tmp_path / "aligned")
     assert content == alignment(Path("aligned"))
     assert content["splits"]["whole"]["no_face"] == 15
+
+
+def test_names_that_are_not_utf_8_are_told_and_found_again(type_command, tmp_path) -> None:
+    noise_folders(tmp_path / "faces")
+    odd = os.fsdecode(b"caf\xe9")
+    Path("faces/happy/0.png").rename(f"faces/happy/{odd}.png")
+    code, out, err = type_command("data", "align", "faces", odd, "--size", "16", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert content["path"] == str(tmp_path / odd)
+    assert f"happy/{odd}.png" in content["splits"]["whole"]["no_face_names"]
+    assert alignment(Path(odd))["splits"] == content["splits"]
+    assert type_command("data", "describe", odd)[0] == 0
 
 
 def test_describe_tells_how_data_were_aligned(type_command, tmp_path) -> None:

@@ -198,6 +198,17 @@ def test_bad_pictures_are_named_and_the_others_answered(type_command):
     assert told["faces/0.png"] is None
 
 
+def test_pictures_whose_names_are_not_utf_8_are_answered(lab):
+    odd = os.fsdecode(b"caf\xe9.png")
+    Image.fromarray(np.full((48, 48), 120, np.uint8)).save(lab / odd)
+    model = "workspace/studies/tiny/model.onnx"
+    code, out, err = run_without(lab, (), "predict", model, odd)
+    assert (code, err) == (0, "")
+    assert "caf\\udce9.png" in out
+    code, out, _ = run_without(lab, (), "predict", model, odd, "--json")
+    assert json.loads(out)["images"][0]["file"] == odd
+
+
 @pytest.mark.parametrize(
     ("pictures", "words"),
     [

@@ -103,6 +103,36 @@ def test_sixteen_bits_are_scaled_and_turned_pictures_stand_upright(kinds):
         assert np.array_equal(to_rgb(picture), np.asarray(first.convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_sixteen_bits_are_scaled_however_a_tiff_stores_them(tmp_path, mode):
+    wide = np.arange(48 * 48, dtype=np.int64).reshape(48, 48) * 28  # up to 64,484
+    kinds = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}
+    stored = Image.frombytes(mode, (48, 48), wide.astype(kinds[mode]).tobytes())
+    stored.save(tmp_path / "scan.tif")
+    with opened_picture(tmp_path / "scan.tif") as picture:
+        assert np.abs(to_rgb(picture)[..., 0] - wide / 257).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.linspace(0, 1, 2304, dtype=np.float32), "floating-point pixels of unknown range"),
+        (np.linspace(0, 255, 2304, dtype=np.float32), "floating-point pixels of unknown range"),
+        (np.arange(2304, dtype=np.int32) * 40, "32-bit pixels of unknown range"),
+        (np.arange(2304, dtype=np.int32) - 9, "32-bit pixels of unknown range"),
+    ],
+    ids=["0 to 1", "0 to 255", "wide", "negative"],
+)
+def test_pixels_whose_range_nobody_knows_are_refused_and_not_guessed(tmp_path, pixels, words):
+    path = tmp_path / "scan.tif"
+    Image.fromarray(pixels.reshape(48, 48)).save(path)
+    trained = EncodedPictures(Disk(), [str(path)])
+    with pytest.raises(PictureError, match=words):
+        trained.decode(0, image_size=16, channels=1)
+    with pytest.raises(PictureError, match=words), opened_picture(path) as picture:
+        to_rgb(picture)
+
+
 def test_the_answers_are_those_of_the_network_on_the_stored_images(tmp_path):
     folder = tmp_path / "faces"
     for number in range(90):
