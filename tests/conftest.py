@@ -7,12 +7,21 @@ from pathlib import Path
 
 import pytest
 
+# Their networks are registered when a test loads them, not when doctests are looked for.
+collect_ignore = ["plugins"]
+
 # Several processes test at once: one thread each, set before any of them imports PyTorch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_PLUGIN = ROOT / "tests" / "plugins" / "tiny_models.py"
 TINY_DATA = "synthetic:train=96,val=32,test=40,image_size=16,difficulty=easy"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that no process is left with them in the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
