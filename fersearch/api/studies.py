@@ -27,6 +27,7 @@ from fersearch.search import (
     grid_cells,
     ignore_progress,
     run_grid,
+    warm_started,
 )
 from fersearch.search import run_study as run_engine
 from fersearch.spec import (
@@ -74,6 +75,7 @@ def run_study(
     *,
     settings: Mapping[str, object] | None = None,
     teacher_weights: str | Path | None = None,
+    warm_start: str | None = None,
     listener: Listener = ignore_progress,
     **place: Any,
 ) -> StudyResult:
@@ -85,6 +87,8 @@ def run_study(
         study: A shipped study's name or the path of a study file.
         settings: Changes to the study file by dotted path: ``{"budget.trials": 20}``.
         teacher_weights: Initial weights of the teachers.
+        warm_start: Name of an earlier study in the same storage, with the same space: its best
+            three settings are tried after the study's own points.
         listener: Told of the study's progress.
         **place: Where and how it runs: the fields of :class:`fersearch.api.Place` (``data``,
             ``workspace``, ``name``, ``device``, ``jobs``, ``threads``, ``storage``,
@@ -115,10 +119,22 @@ def run_study(
     weights, weights_sha256 = checked_weights(teacher_weights)
     teachers = [(spec.teacher.model, options) for options in _teacher_options(spec)]
     check_objectives(spec)
+    warmed = []
+    if warm_start is not None:
+        if grid:
+            raise InputError(f"the study {spec.name} is a grid: it has no points to try first")
+        spec, note = warm_started(
+            spec,
+            source=warm_start,
+            name=where.name or spec.name,
+            workspace=where.home,
+            storage=where.storage,
+        )
+        warmed.append(note)
     several = searches_students(spec)
     own = [] if several else [(spec.training.student, spec.training.student_options)]
     prepared = prepare(spec, where, models=[*own, *teachers], dropout=spec.training.dropout)
-    notes = _weight_notes(spec, prepared, weights)
+    notes = [*warmed, *_weight_notes(spec, prepared, weights)]
     if several:
         spec, left_out = with_students(spec, prepared.dataset.info)
         notes += left_out
@@ -154,6 +170,9 @@ def check_objectives(spec: StudySpec) -> None:
         InputError: As said.
     """
     search = spec.search
+    if search.patience is not None and (search.costs or search.sampler == "grid"):
+        kind = "Pareto search has no best trial" if search.costs else "grid has no trials"
+        raise InputError(f"patience is not for this study: a {kind}", "leave --patience out")
     if search.max_latency_ms is not None and not search.costs:
         raise InputError(
             "a limit on the latency needs a Pareto search",

@@ -69,6 +69,12 @@ SETTINGS: list[Setting] = [
     ("--sampler", "search.sampler", str, "tpe, gp, random or nsga2."),
     ("--pruner", "search.pruner", str, "hyperband, median or none."),
     (
+        "--patience",
+        "search.patience",
+        int,
+        "End the search after this many trials in a row without a better one.",
+    ),
+    (
         "--objective",
         "search.metric",
         tuple,

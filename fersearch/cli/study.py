@@ -90,6 +90,9 @@ is opened once, at the end.
 def _study_command(name: str) -> click.Command:
     @click.command(name=name, help=HELP if name == "distill" else f"Run the study {name}.")
     @study_options
+    @click.option(
+        "--warm-start", metavar="NAME", help="Try the best settings of an earlier study first."
+    )
     def command(**given: Any) -> None:
         run(name, given)
 

@@ -16,6 +16,7 @@ from fersearch.search.storage import (
     open_storage,
     study_names,
 )
+from fersearch.search.warm_start import warm_started
 
 __all__ = [
     "BUDGETS",
@@ -40,4 +41,5 @@ __all__ = [
     "run_grid",
     "run_study",
     "study_names",
+    "warm_started",
 ]

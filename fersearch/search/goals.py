@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from fersearch.spec import Scalar, StudySpec
 
-__all__ = ["Goals", "metric_of"]
+__all__ = ["Goals", "best_trial", "metric_of", "top_trials"]
 
 Costs = Callable[[Mapping[str, Scalar]], Sequence[float]]
 
@@ -67,3 +67,22 @@ def metric_of(trial: FrozenTrial) -> float | None:
     Optuna's ``trial.value`` refuses trials of several objectives.
     """
     return trial.values[0] if trial.values else None
+
+
+def _ranked(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return sorted(complete, key=lambda trial: (-(metric_of(trial) or 0.0), trial.number))
+
+
+def best_trial(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """Return the complete trial with the highest metric, the earliest of equals."""
+    return next(iter(_ranked(trials)), None)
+
+
+def top_trials(trials: Iterable[FrozenTrial], count: int) -> list[FrozenTrial]:
+    """Return the complete trials of the highest metric with different settings, best first."""
+    chosen: list[FrozenTrial] = []
+    for trial in _ranked(trials):
+        if all(trial.params != other.params for other in chosen):
+            chosen.append(trial)
+    return chosen[:count]

@@ -28,7 +28,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fersearch.errors import FersearchError
-from fersearch.search.goals import Goals
+from fersearch.search.goals import Goals, best_trial
 from fersearch.seeds import derive_seed
 from fersearch.spec import (
     CategoricalParameter,
@@ -122,6 +122,19 @@ class Proposer:
         """Return whether everything that trial ``number`` may learn from has finished."""
         return all(
             trial.state in FINISHED for trial in trials if trial.number <= number - self._lag
+        )
+
+    def exhausted(self, trials: Sequence[FrozenTrial], number: int) -> bool:
+        """Return whether the study's patience ended before trial ``number``.
+
+        The trials that are compared are those that trial ``number`` may learn from, so the search
+        ends at the same trial on one worker and on several.
+        """
+        patience = self._spec.search.patience
+        known = [trial for trial in trials if trial.number <= number - self._lag]
+        best = best_trial(known)
+        return (
+            patience is not None and best is not None and len(known) - 1 - best.number >= patience
         )
 
     def propose(

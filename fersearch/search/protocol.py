@@ -14,7 +14,10 @@ from fersearch.distill import make_recipe
 from fersearch.records import digest, to_plain
 from fersearch.spec import CategoricalParameter, StudySpec, studied_losses
 
-__all__ = ["Protocol", "differences", "make_protocol"]
+__all__ = ["PROTOCOL", "Protocol", "differences", "make_protocol"]
+
+# The user attribute of a study in its storage that holds the protocol it was begun under.
+PROTOCOL = "fersearch_protocol"
 
 # Raised whenever the meaning of a run changes: numbers of different versions are not compared.
 PROTOCOL_VERSION = 1
@@ -41,7 +44,7 @@ COMPARED = (
     "seeds",
 )
 # May grow or move without making another study of it.
-FREE = ("data", "trials")
+FREE = ("data", "trials", "patience")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ class Protocol:
     Attributes:
         values: The settings by name, as they stand in ``result.json``.
         protocol_hash: Digest of the part that rows of one table share.
-        study_hash: Digest of all of it except the number of trials and the data's path.
+        study_hash: Digest of all of it except how many trials are run and the data's path.
     """
 
     values: dict[str, Any]
@@ -135,6 +138,8 @@ def make_protocol(
     # Named only where they are used: a study of one objective keeps its hash.
     if search.costs:
         values |= {"costs": list(search.costs), "max_latency_ms": search.max_latency_ms}
+    if search.patience is not None:
+        values["patience"] = search.patience
     return Protocol(
         values=values,
         protocol_hash=digest({name: values[name] for name in COMPARED}),

@@ -23,9 +23,8 @@ from fersearch.search.goals import Goals, metric_of
 from fersearch.search.objectives import resolve_objective, student_of
 from fersearch.search.plots import draw_search_plots
 from fersearch.search.pool import make_pool
-from fersearch.search.progress import (
-    Listener,
-)
+from fersearch.search.progress import Listener
+from fersearch.search.protocol import PROTOCOL
 from fersearch.search.repeats import Candidate
 from fersearch.search.result import study_result
 from fersearch.search.scheduler import Scheduler
@@ -35,8 +34,6 @@ from fersearch.spec import StudySpec
 from fersearch.track import Sink
 
 __all__ = ["StudyRunner"]
-
-PROTOCOL = "fersearch_protocol"
 
 
 class StudyRunner(Session):
@@ -103,6 +100,11 @@ class StudyRunner(Session):
         if self.done or resumed:
             self.tell(message=f"continuing: {self.done} trials finished, {resumed} interrupted")
         self.search_trials(self.book, scheduler)
+        if len(self.book.trials()) < self.spec.budget.trials and self.book.ended():
+            self.tell(
+                message=f"the search ends: {self.spec.search.patience} trials in a row did not "
+                "better the best one (patience)"
+            )
 
     def require_complete(self) -> None:
         """Refuse to go on when no trial was completed.
@@ -210,7 +212,7 @@ class StudyRunner(Session):
         return (
             result.get("study_hash") == self.protocol.study_hash
             and result.get("trials") == counts
-            and sum(counts.values()) >= self.spec.budget.trials
+            and self.book.ended()
         )
 
     def row_plans(self, confirmation: Confirmation, teacher: TrainJob | None) -> list[RowPlan]:

@@ -12,7 +12,7 @@ from fersearch.distill import Progress, RunLabel
 from fersearch.errors import FersearchError
 from fersearch.records import EpochRecord, RunRecord
 from fersearch.search.folder import StudyFolder
-from fersearch.search.goals import Goals, metric_of
+from fersearch.search.goals import Goals, best_trial, top_trials
 from fersearch.search.objectives import Objective, StudyContext, student_of
 from fersearch.search.pool import Failure
 from fersearch.search.proposals import DIVERGED, FINISHED, NOTED, RUNGS, Proposer, Watch
@@ -87,19 +87,19 @@ class TrialBook:
 
     def best(self) -> FrozenTrial | None:
         """Return the complete trial with the highest metric, the earliest of equals."""
-        return max(
-            self.complete(), key=lambda trial: (metric_of(trial), -trial.number), default=None
-        )
+        return best_trial(self.trials())
 
     def top(self, count: int) -> list[FrozenTrial]:
         """Return the complete trials of the highest metric with different settings, best first."""
-        complete = self.complete()
-        complete.sort(key=lambda trial: (-(metric_of(trial) or 0.0), trial.number))
-        chosen: list[FrozenTrial] = []
-        for trial in complete:
-            if all(trial.params != other.params for other in chosen):
-                chosen.append(trial)
-        return chosen[:count]
+        return top_trials(self.trials(), count)
+
+    def ended(self) -> bool:
+        """Return whether no trial is left to start: the number is reached, or the patience."""
+        trials = self.trials()
+        number = len(trials)
+        return number >= self._context.spec.budget.trials or self._proposer.exhausted(
+            trials, number
+        )
 
     def counts(self) -> dict[str, int]:
         """Return how many trials are complete, pruned and failed."""
@@ -140,6 +140,8 @@ class TrialBook:
             if number >= self._context.spec.budget.trials or out_of_time:
                 return
             if not self._proposer.ready(trials, number):
+                return
+            if self._proposer.exhausted(trials, number):
                 return
             params, noted = self._proposer.propose(trials, number)
             self._study.enqueue_trial(params, user_attrs={NOTED: noted} if noted else None)

@@ -80,6 +80,8 @@ class SearchSettings:
         max_latency_ms: The slowest student that may be taken from the front, in milliseconds;
             None for no limit. Needs ``costs``.
         seed: Seed of the study; proposals, data order and views follow from it.
+        patience: The search ends when this many trials in a row, beyond those that were under way,
+            did not better the best metric; None to run them all. Not for Pareto searches.
         lag: A trial is proposed from the results of the trials that lie at least this far back,
             so that up to ``lag`` jobs at once propose what one job does; at least 1.
     """
@@ -90,6 +92,7 @@ class SearchSettings:
     costs: tuple[str, ...] = setting(several(one_of(*COSTS)), ())
     max_latency_ms: float | None = setting(number(above=0), optional=True)
     seed: int = setting(integer(at_least=0), 0)
+    patience: int | None = setting(integer(at_least=1), optional=True)
     lag: int = setting(integer(at_least=1), 4)
 
 
