@@ -34,7 +34,7 @@ def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
         and x.dtype in {torch.float32, torch.float64}
         and x.stride(1) == 1
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
 
 
@@ -72,7 +72,7 @@ class DepthwiseConv2d(nn.Conv2d):
         smallest = (min(x.shape[2:]) - 1) // stride + 1
         if smallest >= LEAST_FAST_SIDE or not trains_on_cpu(self, x):
             return super().forward(x)
-        convolved: Tensor = _DepthwiseOnSmallMaps.apply(x, self.weight, stride)  # type: ignore[no-untyped-call]
+        convolved: Tensor = _DepthwiseOnSmallMaps.apply(x, self.weight, stride)
         return convolved
 
 
@@ -122,7 +122,7 @@ def interleaved(one: Tensor, other: Tensor) -> Tensor:
     Returns:
         Channels-last ``(B, 2C, H, W)``.
     """
-    mixed: Tensor = _Interleave.apply(one, other)  # type: ignore[no-untyped-call]
+    mixed: Tensor = _Interleave.apply(one, other)
     return mixed
 
 
@@ -139,6 +139,7 @@ class _Interleave(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         del ctx
-        pairs = grads[0].permute(0, 2, 3, 1).contiguous().unflatten(3, (-1, 2))
+        mixed = grads[0].permute(0, 2, 3, 1).contiguous()
+        pairs = mixed.view(*mixed.shape[:3], -1, 2)
         one, other = (pairs[..., half].contiguous().permute(0, 3, 1, 2) for half in (0, 1))
         return one, other
