@@ -202,12 +202,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.job.recipe.clip_norm > 0:
-            # On CPUs PyTorch takes the faster of its two ways, same numbers, only when told to.
-            nn.utils.clip_grad_norm_(
-                self.parameters,
-                self.job.recipe.clip_norm,
-                foreach=True if self.labels.device.type == "cpu" else None,
-            )
+            nn.utils.clip_grad_norm_(self.parameters, self.job.recipe.clip_norm)
         self.optimizer.step()
         self.schedule.after_step()
         return loss.detach(), (logits.detach().argmax(dim=1) == batch.labels).sum()
