@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -112,14 +113,32 @@ def make_recipe(
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimizer:
-    """Return SGD over those of ``parameters`` that are trained."""
+    """Return SGD over those of ``parameters`` that are trained.
+
+    On a CPU it is PyTorch's fused SGD, which gives the same numbers in a third of the time, where
+    all of them are stored densely: it walks through weights, gradients and momenta in the order
+    of memory, which is the same for all three only then.
+    """
     parameters = [item for item in parameters if item.requires_grad]
     decayed = [item for item in parameters if recipe.decay_all or item.ndim > 1]
     spared = [item for item in parameters if not (recipe.decay_all or item.ndim > 1)]
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
     if spared:
         groups.append({"params": spared, "weight_decay": 0.0})
-    return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+    return SGD(
+        groups,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        fused=True if all(_dense_on_cpu(item) for item in parameters) else None,
+    )
+
+
+def _dense_on_cpu(parameter: Tensor) -> bool:
+    dense = parameter.is_contiguous() or (
+        parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
+    )
+    return dense and parameter.device.type == "cpu" and parameter.is_floating_point()
 
 
 class Schedule:

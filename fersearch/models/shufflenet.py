@@ -2,13 +2,14 @@
 
 The layers, the parameter names and the numbers are torchvision's (Ma et al., ECCV 2018), so its
 ImageNet weights load. Added are dropout before the classifier (torchvision has none; the T-SNet
-paper uses 0.5), timm's conventions, a choice of stem for small faces, and a channel shuffle that
-keeps the channels-last memory format and copies once instead of twice.
+paper uses 0.5), timm's conventions, a choice of stem for small faces, a channel shuffle that keeps
+the channels-last memory format and copies once instead of twice, and in training on a CPU other
+ways to compute the same (:mod:`fersearch.models.cpu_training`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -17,6 +18,12 @@ from torch.nn import functional as F
 from torchvision.models.shufflenetv2 import InvertedResidual
 from torchvision.models.shufflenetv2 import ShuffleNetV2 as TorchvisionShuffleNetV2
 
+from fersearch.models.cpu_training import (
+    DepthwiseConv2d,
+    PointwiseConv2d,
+    interleaved,
+    trains_on_cpu,
+)
 from fersearch.models.options import check_choice, check_drop_rate
 
 __all__ = [
@@ -85,14 +92,43 @@ def shuffled_pair(one: Tensor, other: Tensor) -> Tensor:
 
 
 class ShuffleUnit(InvertedResidual):
-    """torchvision's ShuffleNetV2 unit with the shuffle of :func:`shuffled_pair`."""
+    """torchvision's ShuffleNetV2 unit, with layers that train faster on a CPU.
+
+    Args:
+        inp: Channels of the input.
+        oup: Channels of the output, even; equal to ``inp`` where the stride is 1.
+        stride: 1 or 2.
+
+    Shape:
+        Float maps ``(B, inp, H, W)`` to ``(B, oup, H / stride, W / stride)``.
+    """
+
+    def __init__(self, inp: int, oup: int, stride: int) -> None:
+        super().__init__(inp, oup, stride)
+        _take_over_pointwise(self.branch1)
+        _take_over_pointwise(self.branch2)
+
+    @staticmethod
+    def depthwise_conv(
+        i: int, o: int, kernel_size: int, stride: int = 1, padding: int = 0, bias: bool = False
+    ) -> nn.Conv2d:
+        """Return the depthwise layer of the unit; ``i`` and ``o`` channels go in and come out."""
+        return DepthwiseConv2d(i, o, kernel_size, stride, padding, bias=bias, groups=i)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the unit's output."""
+        pair = interleaved if trains_on_cpu(self, x) else shuffled_pair
         if self.stride == 1:
             one, other = x.chunk(2, dim=1)
-            return shuffled_pair(one, self.branch2(other))
-        return shuffled_pair(self.branch1(x), self.branch2(x))
+            return pair(one, self.branch2(other))
+        return pair(self.branch1(x), self.branch2(x))
+
+
+def _take_over_pointwise(layers: nn.Sequential) -> None:
+    """Exchange the convolutions of one pixel; weights and random numbers stay as they are."""
+    for place, layer in enumerate(layers):
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+            layers[place] = PointwiseConv2d.taking_over(layer)
 
 
 class ShuffleNetV2(TorchvisionShuffleNetV2):
@@ -126,6 +162,7 @@ class ShuffleNetV2(TorchvisionShuffleNetV2):
         check_choice("stem", stem, get_args(Stem))
         check_drop_rate(drop_rate)
         super().__init__([4, 8, 4], widths, max(num_classes, 1), inverted_residual=ShuffleUnit)
+        _take_over_pointwise(self.conv5)
         stride = 1 if stem == "stride1" else 2
         if in_chans != 3 or stride != 2:
             self.conv1[0] = nn.Conv2d(in_chans, widths[0], 3, stride, padding=1, bias=False)
@@ -164,9 +201,23 @@ class ShuffleNetV2(TorchvisionShuffleNetV2):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last map, ``(B, num_features, h, w)``."""
-        x = self.maxpool(self.conv1(x))
+        x = self._stem_map(x)
         features: Tensor = self.conv5(self.stage4(self.stage3(self.stage2(x))))
         return features
+
+    def _stem_map(self, x: Tensor) -> Tensor:
+        """Return the map that the first stage sees."""
+        if (
+            self.stem == "standard"
+            and trains_on_cpu(self, x)
+            and not self.conv1._forward_hooks  # they would not be called
+        ):
+            # The largest of rectified numbers is the rectified largest, gradients included, and
+            # there are a quarter as many of those. The ReLU works in place: what a hook on
+            # maxpool keeps becomes the rectified map, as ever.
+            convolution, norm, rectify = self.conv1
+            return cast(Tensor, rectify(self.maxpool(norm(convolution(x)))))
+        return cast(Tensor, self.maxpool(self.conv1(x)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool, drop out and classify a map; with ``pre_logits`` stop before the classifier."""

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 from torch import nn
 
 from fersearch.distill import make_recipe
@@ -120,3 +121,42 @@ def test_wrong_values_name_value_and_rule(changes, message):
 def test_an_unknown_recipe_names_the_near_one():
     with pytest.raises(InputError, match="did you mean paper"):
         make_recipe("papr", **budget())
+
+
+def small_network():
+    """Return a channels-last network with weights of two and four dimensions, seeded."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten()
+    )
+    return network.append(nn.Linear(16, 2)).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_the_fused_optimiser_gives_the_plain_ones_numbers(name):
+    fused, plain = small_network(), small_network()
+    recipe = make_recipe(name, **budget())
+    optimizers = [make_optimizer(network.parameters(), recipe) for network in (fused, plain)]
+    assert all(group["fused"] for group in optimizers[0].param_groups)
+    for group in optimizers[1].param_groups:
+        group["fused"] = group["foreach"] = False
+    images = torch.randn(5, 3, 6, 6)
+    for _ in range(4):
+        for network, optimizer in zip((fused, plain), optimizers, strict=True):
+            optimizer.zero_grad()
+            network(images).square().sum().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+    for one, other in zip(fused.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_parameters_that_are_not_stored_densely_are_left_to_the_plain_optimiser():
+    sparse = nn.Parameter(torch.arange(8.0).view(4, 2).t())
+    recipe = make_recipe("default", **budget(learning_rate=1.0), weight_decay=0.0)
+    optimizer = make_optimizer([sparse, nn.Parameter(torch.zeros(2))], recipe)
+    assert not any(group["fused"] for group in optimizer.param_groups)
+    sparse.grad = torch.tensor([[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]])
+    optimizer.step()
+    # Nesterov's first step is (1 + momentum) times the gradient: 1.9 times, from itself.
+    torch.testing.assert_close(sparse.detach(), sparse.grad * -0.9)

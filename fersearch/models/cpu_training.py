@@ -1,0 +1,145 @@
+"""Layers that train faster on a CPU and compute what PyTorch's own compute, up to rounding.
+
+Each takes its own way only while it trains, eagerly, on channels-last maps on a CPU
+(:func:`trains_on_cpu`). Everywhere else, evaluation, export, tracing, ``torch.compile`` and GPUs
+included, it is PyTorch's layer. Parameters, their names and their initial values are PyTorch's
+always. What each is worth stands in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["DepthwiseConv2d", "PointwiseConv2d", "interleaved", "trains_on_cpu"]
+
+# oneDNN's gradient of a depthwise kernel of 3x3 takes 8 to 14 times as long on output maps of 2x2
+# as on maps of 3x3, and 3 to 6 times on single pixels.
+LEAST_FAST_SIDE = 3
+
+
+def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
+    """Return whether ``module`` is in training mode and ``x`` an eager channels-last CPU map.
+
+    Args:
+        module: The layer that is about to see the map.
+        x: Map ``(B, C, H, W)``; halves of a channels-last map count as channels-last.
+    """
+    return (
+        module.training
+        and x.device.type == "cpu"
+        and x.dtype in {torch.float32, torch.float64}
+        and x.stride(1) == 1
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    )
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """Convolution with a kernel of one pixel, stride 1, no padding and no bias.
+
+    In channels-last memory it is one matrix product, which skips oneDNN's conversion of the
+    weights in every call, forward and backward.
+    """
+
+    @classmethod
+    def taking_over(cls, layer: nn.Conv2d) -> PointwiseConv2d:
+        """Return a layer that owns the weights of ``layer``; no random numbers are drawn."""
+        with torch.device("meta"):
+            taken = cls(layer.in_channels, layer.out_channels, 1, bias=False)
+        taken.weight = layer.weight
+        return taken.train(layer.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map ``(B, out_channels, H, W)`` of a float map ``(B, in_channels, H, W)``."""
+        if not trains_on_cpu(self, x):
+            return super().forward(x)
+        batch, channels, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        mixed = pixels.mm(self.weight.flatten(1).t())
+        return mixed.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """Depthwise convolution with a kernel of 3x3, padding 1 and no bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map ``(B, C, H / stride, W / stride)`` of a float map ``(B, C, H, W)``."""
+        stride = self.stride[0]
+        smallest = (min(x.shape[2:]) - 1) // stride + 1
+        if smallest >= LEAST_FAST_SIDE or not trains_on_cpu(self, x):
+            return super().forward(x)
+        convolved: Tensor = _DepthwiseOnSmallMaps.apply(x, self.weight, stride)
+        return convolved
+
+
+class _DepthwiseOnSmallMaps(torch.autograd.Function):
+    """A depthwise convolution of 3x3 whose weights get their gradient on larger maps.
+
+    Zeros around the gradient add nothing to the sum that is the gradient of the weights.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return F.conv2d(x, weight, None, stride, 1, 1, len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        (grad,) = grads
+        stride: int = ctx.stride
+
+        def gradients(grad: Tensor, x: Tensor, wanted: list[bool]) -> tuple[Tensor | None, ...]:
+            both: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
+                *(grad, x, weight, None, [stride, stride], [1, 1], [1, 1]),
+                *(False, [0, 0], len(weight), [*wanted, False]),
+            )
+            return both
+
+        of_x, of_weight = None, None
+        if ctx.needs_input_grad[0]:
+            of_x = gradients(grad, x, [True, False])[0]
+        if ctx.needs_input_grad[1]:
+            down, right = (max(LEAST_FAST_SIDE - side, 0) for side in grad.shape[2:])
+            grad = F.pad(grad, (0, right, 0, down))
+            x = F.pad(x, (0, right * stride, 0, down * stride))
+            of_weight = gradients(grad, x, [False, True])[1]
+        return of_x, of_weight, None
+
+
+def interleaved(one: Tensor, other: Tensor) -> Tensor:
+    """Return two channels-last ``(B, C, H, W)`` maps with their channels interleaved.
+
+    It is ``torch.stack`` over a last axis that is then flattened, in two strided copies: stacking
+    takes 4 to 5 times as long there, and hands strided gradients back, on which the gradient of
+    ReLU takes 12 to 30 times as long.
+
+    Returns:
+        Channels-last ``(B, 2C, H, W)``.
+    """
+    mixed: Tensor = _Interleave.apply(one, other)
+    return mixed
+
+
+class _Interleave(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, one: Tensor, other: Tensor) -> Tensor:
+        del ctx
+        one, other = one.permute(0, 2, 3, 1), other.permute(0, 2, 3, 1)
+        pairs = one.new_empty((*one.shape, 2))
+        pairs[..., 0].copy_(one)
+        pairs[..., 1].copy_(other)
+        return pairs.flatten(3).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        del ctx
+        mixed = grads[0].permute(0, 2, 3, 1).contiguous()
+        pairs = mixed.view(*mixed.shape[:3], -1, 2)
+        one, other = (pairs[..., half].contiguous().permute(0, 3, 1, 2) for half in (0, 1))
+        return one, other
