@@ -17,7 +17,7 @@ from torch import Tensor, nn
 __all__ = ["DepthwiseConv2d", "PointwiseConv2d", "interleaved", "trains_on_cpu"]
 
 # oneDNN's gradient of a depthwise kernel of 3x3 takes 8 to 14 times as long on output maps of 2x2
-# as on maps of 3x3, and 3 to 6 times on single pixels.
+# as on maps of 3x3, and 2 to 6 times on single pixels.
 LEAST_FAST_SIDE = 3
 
 
