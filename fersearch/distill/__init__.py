@@ -10,6 +10,7 @@ from fersearch.distill.losses import (
     soft_divergence,
 )
 from fersearch.distill.recipe import RECIPES, Recipe, make_recipe
+from fersearch.distill.run import TrainOutcome, build_model
 from fersearch.distill.soft_labels import (
     OnlineTeacher,
     ReplayedTeacher,
@@ -27,7 +28,7 @@ from fersearch.distill.tasks import (
     TrainTask,
     teacher_folder,
 )
-from fersearch.distill.trainer import TrainOutcome, build_model, train
+from fersearch.distill.trainer import train
 from fersearch.distill.work import execute
 
 __all__ = [

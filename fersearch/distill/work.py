@@ -19,6 +19,7 @@ from fersearch.deploy.onnx_model import OnnxPredictor
 from fersearch.distill.evaluation import predict_logits
 from fersearch.distill.job import Execution, TrainJob
 from fersearch.distill.precision import trains_in_bfloat16
+from fersearch.distill.run import TrainOutcome
 from fersearch.distill.soft_labels import (
     ReplayedTeacher,
     compute_soft_labels,
@@ -37,7 +38,7 @@ from fersearch.distill.tasks import (
     teacher_parameters,
     teacher_run_id,
 )
-from fersearch.distill.trainer import TrainOutcome, runs_in_bfloat16, train
+from fersearch.distill.trainer import runs_in_bfloat16, train
 from fersearch.environment import describe_environment
 from fersearch.errors import FersearchError, InputError
 from fersearch.evaluations import GradCams, save_grad_cams
