@@ -18,6 +18,7 @@ from fersearch.distill.soft_labels import (
     compute_soft_labels,
     soft_label_folder,
 )
+from fersearch.distill.stack import Student, stack_key, train_stack
 from fersearch.distill.tasks import (
     ExplainTask,
     PredictTask,
@@ -45,6 +46,7 @@ __all__ = [
     "ReplayedTeacher",
     "RunLabel",
     "SplitMetrics",
+    "Student",
     "Task",
     "TeacherSignal",
     "TeacherTask",
@@ -60,6 +62,8 @@ __all__ = [
     "soft_divergence",
     "soft_label_folder",
     "split_metrics",
+    "stack_key",
     "teacher_folder",
     "train",
+    "train_stack",
 ]
