@@ -194,9 +194,11 @@ class Scheduler:
     ) -> None:
         """Hand on each student's record; after a failure, train each on its own.
 
-        So the student that failed fails by itself, or what failed was their number (memory).
+        So the student that failed fails by itself. It may have been their number, for want of
+        memory: later stacks have at most half as many.
         """
         if isinstance(result, Failure):
+            self._together = max(1, len(entries) // 2)
             for task, _ in entries:
                 self._loners.add(task.label.run_id)
                 self._on_lost(task.label.run_id, result)

@@ -272,7 +272,10 @@ def test_after_a_failed_stack_each_trial_is_trained_on_its_own(tmp_path, died):
             return Failure(message="out of memory", died=died)
         return Failure(message="bad") if task.label.run_id == "b" else record_of(task)
 
-    seen, results, lost = scheduled(tmp_path, labels("abc"), outcome=outcome)
-    assert seen == [["a", "b", "c"], ["a"], ["b"], ["c"]]
-    assert lost == ["a", "b", "c"]
-    assert [isinstance(result, Failure) for _, result in results] == [False, True, False]
+    waiting = labels("abcdefgh")
+    seen, results, lost = scheduled(tmp_path, waiting, together=5, outcome=outcome)
+    # Five failed together, so the next are two.
+    assert seen == [list("abcde"), *[[name] for name in "abcde"], ["f", "g"], ["f"], ["g"], ["h"]]
+    assert lost == list("abcdefg")
+    assert [name for name, result in results if isinstance(result, Failure)] == ["b"]
+    assert len(results) == 8
