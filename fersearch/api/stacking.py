@@ -64,7 +64,7 @@ def trials_together(
     if spec.search.sampler == "grid":
         return 1, ""
     if not device.startswith("cuda"):
-        # Measured on CPUs: 0.45 to 0.9 of the speed of one after another.
+        # Measured: 0.4 to 0.6 of the speed of one after another (benchmarks/vectorize.py).
         return 1, "trials are trained each on its own: on a CPU that is faster (--vectorize auto)"
     most = min(MOST, spec.search.lag)
     large = _large_student(spec, info)
