@@ -30,7 +30,7 @@ from fersearch.distill import (
     make_recipe,
 )
 from fersearch.distill.precision import uses_bfloat16
-from fersearch.distill.trainer import _Run
+from fersearch.distill.run import TrainingRun
 
 
 def main() -> None:
@@ -71,11 +71,11 @@ def main() -> None:
         loss = LossSettings(temperature=4.0, alpha=0.5)
         taught = TrainJob(**{**{f: getattr(job, f) for f in job.__slots__}, "loss": loss})
         runs = {
-            "a": _Run(job, data, execution=execution, teacher=None, companion=None),
-            "b": _Run(
+            "a": TrainingRun(job, data, execution=execution, teacher=None, companion=None),
+            "b": TrainingRun(
                 taught, data, execution=execution, teacher=ReplayedTeacher(labels), companion=None
             ),
-            "c": _Run(
+            "c": TrainingRun(
                 taught,
                 data,
                 execution=execution,

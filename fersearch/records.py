@@ -89,7 +89,8 @@ class EpochRecord:
         val_accuracy: Top-1 accuracy on the validation split, in 0-1.
         val_macro_f1: Unweighted mean of the per-class F1 on the validation split, in 0-1.
         images: Number of training images seen in the epoch.
-        seconds: Wall-clock seconds of the epoch, evaluation included.
+        seconds: Wall-clock seconds of the epoch, evaluation included; of a run that was trained
+            in a stack, divided by the number of students that were in it at that time.
     """
 
     epoch: int
@@ -121,7 +122,8 @@ class RunRecord:
         best_epoch: Epoch that validation picked; -1 when no epoch finished.
         metrics: Measured figures by name (``val_accuracy``, ``test_accuracy``, ...).
         epochs: One record per finished epoch.
-        seconds: Wall-clock seconds of the run.
+        seconds: Wall-clock seconds of the run's epochs. A run that was trained in a stack, which
+            its notes say, has its share: each epoch's divided by the students then in the stack.
         started: UTC time of the start, ISO 8601.
         environment: Versions, device, precision, thread count and host of the run.
         notes: What a reader must know of how it was trained.

@@ -293,6 +293,6 @@ def _student(
     return Network(network.to(task.execution.device), config, record, job, home)
 
 
-def _record(result: RunRecord | None) -> RunRecord:
-    assert result is not None  # only prediction tasks return nothing
+def _record(result: RunRecord | tuple[RunRecord, ...] | None) -> RunRecord:
+    assert isinstance(result, RunRecord)  # the result of a task that trains one network
     return result

@@ -37,6 +37,8 @@ class Place:
         name: Name in the workspace; empty for the study file's.
         device: ``auto``, ``cpu`` or ``cuda``.
         jobs: Runs at a time; 0 takes one per core on a CPU (at most four) and one on a GPU.
+        vectorize: Trials of a study that are trained in one program: ``auto``, 1, or how many at
+            most. Baselines and confirmations are always trained each on its own.
         threads: CPU threads of each run; 0 shares the cores among the jobs.
         storage: URL of the study storage; SQLite in the workspace when empty.
         tracking_uri: MLflow tracking URI; SQLite in the workspace when None.
@@ -54,6 +56,7 @@ class Place:
     name: str = ""
     device: str = "auto"
     jobs: int = 0
+    vectorize: int | str = "auto"
     threads: int = 0
     storage: str = ""
     tracking_uri: str | None = None

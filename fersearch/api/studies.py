@@ -10,6 +10,7 @@ from typing import Any
 
 from fersearch.api.inputs import checked_weights
 from fersearch.api.setup import Place, Prepared, load_plugins, open_tracker, prepare
+from fersearch.api.stacking import check_vectorize, trials_together
 from fersearch.api.students import (
     searched_sizes,
     searches_students,
@@ -91,7 +92,7 @@ def run_study(
             three settings are tried after the study's own points.
         listener: Told of the study's progress.
         **place: Where and how it runs: the fields of :class:`fersearch.api.Place` (``data``,
-            ``workspace``, ``name``, ``device``, ``jobs``, ``threads``, ``storage``,
+            ``workspace``, ``name``, ``device``, ``jobs``, ``vectorize``, ``threads``, ``storage``,
             ``tracking_uri``, ``track``, ``timeout``, ``plugins``, ...).
 
     Raises:
@@ -116,6 +117,7 @@ def run_study(
                 f"the study {spec.name} is a grid: it has cells, no trials",
                 "leave --trials out, or take another --sampler",
             )
+    check_vectorize(where.vectorize, spec)
     weights, weights_sha256 = checked_weights(teacher_weights)
     teachers = [(spec.teacher.model, options) for options in _teacher_options(spec)]
     check_objectives(spec)
@@ -139,10 +141,17 @@ def run_study(
         spec, left_out = with_students(spec, prepared.dataset.info)
         notes += left_out
         check_objectives(spec)
-    for note in notes:
+    together, how = trials_together(
+        where.vectorize,
+        spec,
+        prepared.dataset.info,
+        device=prepared.settings.execution.device,
+    )
+    for note in [*notes, how] if how else notes:
         listener(StudyProgress(phase="search", message=note))
     engine = dataclasses.replace(
         prepared.settings,
+        together=together,
         teacher_weights=weights,
         teacher_weights_sha256=weights_sha256,
         notes=tuple(notes),

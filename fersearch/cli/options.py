@@ -31,6 +31,15 @@ def _jobs(context: click.Context, parameter: click.Parameter, value: int | None)
     return value or 0
 
 
+def _vectorize(context: click.Context, parameter: click.Parameter, value: str) -> int | str:
+    """Take ``auto`` or a number of at least 1."""
+    if value == "auto":
+        return value
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(f"vectorize must be auto or at least 1 but got {value}")
+    return int(value)
+
+
 def workspace_option(function: Command) -> Command:
     """Add ``--workspace``."""
     return click.option(
@@ -163,6 +172,13 @@ def study_options(function: Command) -> Command:
     """Add the options that ``fersearch study`` takes."""
     for decorate in (
         click.option("--timeout", type=float, metavar="SECONDS", help="Start no trial after this."),
+        click.option(
+            "--vectorize",
+            default="auto",
+            metavar="K",
+            callback=_vectorize,
+            help="Trials trained in one program: auto, 1, or K [auto: 1 on a CPU].",
+        ),
         click.option("--teacher-weights", metavar="FILE", help="Initial weights of the teachers."),
         click.option(
             "--export/--no-export",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,19 @@ from fersearch.errors import InputError
 __all__ = ["Preprocessing"]
 
 STATISTICS_IMAGES = 4096
+
+
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return one value a channel, ``(1, C, 1, 1)``, on ``device``."""
+    return _kept(values, device) if device.type == "cuda" else _made(values, device)
+
+
+def _made(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
+
+
+# A GPU waits for every copy of numbers from the host: once will do, not once a batch.
+_kept = functools.lru_cache(maxsize=16)(_made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +88,7 @@ class Preprocessing:
 
         The result is in channels-last memory layout, which the convolutions like best.
         """
-        mean = torch.tensor(self.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(1, -1, 1, 1)
-        images = (images - mean) / std
+        images = (images - _channels(self.mean, images.device)) / _channels(self.std, images.device)
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
         return images.contiguous(memory_format=torch.channels_last)

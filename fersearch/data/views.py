@@ -20,10 +20,15 @@ from torch import Tensor
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.seeds import derive_seed
 
-__all__ = ["ViewPolicy", "Views", "counter_uniform", "epoch_order"]
+__all__ = ["Indices", "ViewPolicy", "Views", "counter_uniform", "epoch_order", "on_device"]
 
 STREAMS = 16
 MASK = 0xFFFFFFFF
+# Numbers of images, int64 (B,): an array, or a tensor that may be on the device already.
+Indices = np.ndarray | Tensor
+# A GPU holds all images of a split where they take at most this share of its free memory.
+RESIDENT_SHARE = 0.25
+LOAD_IMAGES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +89,26 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     return generator.permutation(count)
 
 
+def on_device(indices: Indices, device: torch.device) -> Tensor:
+    """Return the numbers of images as a tensor on ``device``, int64 ``(B,)``."""
+    numbers = torch.from_numpy(indices) if isinstance(indices, np.ndarray) else indices
+    return numbers.to(device, non_blocking=True)
+
+
+def _fits_on(device: torch.device, size: int) -> bool:
+    """Tell whether ``size`` bytes of images should be kept on ``device``; on a CPU never."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return size <= RESIDENT_SHARE * free
+
+
 class Views:
     """Training views and evaluation input of a set of images, made in batches on a device.
 
     Args:
-        images: uint8 ``(N, C, S, S)``; kept where it is (a memory map stays one).
+        images: uint8 ``(N, C, S, S)``; kept where it is (a memory map stays one), and on a GPU
+            that has room for all of them copied there once, at the first batch.
         preprocessing: How pixels become network input.
         policy: How far views may differ from their images.
         seed: Seed of the views.
@@ -109,6 +129,8 @@ class Views:
         self.policy = policy
         self.seed = seed
         self.device = torch.device(device)
+        self._held: Tensor | None = None
+        self._holds = _fits_on(self.device, images.nbytes)
 
     @classmethod
     def for_evaluation(
@@ -126,17 +148,30 @@ class Views:
     def __len__(self) -> int:
         return len(self.images)
 
-    def _pixels(self, indices: np.ndarray) -> Tensor:
+    def _pixels(self, indices: Indices) -> Tensor:
+        if self._holds:
+            if self._held is None:
+                self._held = self._copied()
+            return self._held[on_device(indices, self.device)]
+        numbers = indices if isinstance(indices, np.ndarray) else indices.cpu().numpy()
         # Fancy indexing copies the pixels out of the (read-only) memory map.
-        return torch.from_numpy(self.images[indices]).to(self.device, non_blocking=True)
+        return torch.from_numpy(self.images[numbers]).to(self.device, non_blocking=True)
 
-    def evaluation(self, indices: np.ndarray) -> Tensor:
+    def _copied(self) -> Tensor:
+        """Copy all images to the device, a part at a time: the host never holds them all."""
+        held = torch.empty(self.images.shape, dtype=torch.uint8, device=self.device)
+        for start in range(0, len(self.images), LOAD_IMAGES):
+            part = np.array(self.images[start : start + LOAD_IMAGES])
+            held[start : start + len(part)] = torch.from_numpy(part)
+        return held
+
+    def evaluation(self, indices: Indices) -> Tensor:
         """Return the images unchanged as network input, float32 ``(B, 3, S, S)``."""
         return self.preprocessing(self._pixels(indices))
 
-    def training(self, epoch: int, indices: np.ndarray) -> Tensor:
+    def training(self, epoch: int, indices: Indices) -> Tensor:
         """Return the views of images ``indices`` in ``epoch``, float32 ``(B, 3, S, S)``."""
-        draws = counter_uniform(self.seed, epoch, torch.from_numpy(indices).to(self.device))
+        draws = counter_uniform(self.seed, epoch, on_device(indices, self.device))
         images = self.preprocessing.scale(self._pixels(indices))
         images = self._warp(images, draws)
         images = self._recolour(images, draws)
@@ -148,7 +183,7 @@ class Views:
         policy = self.policy
         angle = (draws[:, 0] * 2 - 1) * math.radians(policy.rotation)
         zoom = 1 + (draws[:, 1] * 2 - 1) * policy.scale
-        mirror = torch.where(draws[:, 2] < policy.flip, -1.0, 1.0)
+        mirror = 1 - 2 * (draws[:, 2] < policy.flip).to(draws.dtype)
         # Normalised coordinates run over 2, so a shift of the side is 2.
         shift_x = (draws[:, 3] * 2 - 1) * policy.shift * 2
         shift_y = (draws[:, 4] * 2 - 1) * policy.shift * 2

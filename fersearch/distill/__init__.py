@@ -10,6 +10,7 @@ from fersearch.distill.losses import (
     soft_divergence,
 )
 from fersearch.distill.recipe import RECIPES, Recipe, make_recipe
+from fersearch.distill.run import TrainOutcome, build_model
 from fersearch.distill.soft_labels import (
     OnlineTeacher,
     ReplayedTeacher,
@@ -17,17 +18,19 @@ from fersearch.distill.soft_labels import (
     compute_soft_labels,
     soft_label_folder,
 )
+from fersearch.distill.stack import Student, stack_key, train_stack
 from fersearch.distill.tasks import (
     ExplainTask,
     PredictTask,
     Progress,
     RunLabel,
+    StackTask,
     Task,
     TeacherTask,
     TrainTask,
     teacher_folder,
 )
-from fersearch.distill.trainer import TrainOutcome, build_model, train
+from fersearch.distill.trainer import train
 from fersearch.distill.work import execute
 
 __all__ = [
@@ -44,6 +47,8 @@ __all__ = [
     "ReplayedTeacher",
     "RunLabel",
     "SplitMetrics",
+    "StackTask",
+    "Student",
     "Task",
     "TeacherSignal",
     "TeacherTask",
@@ -59,6 +64,8 @@ __all__ = [
     "soft_divergence",
     "soft_label_folder",
     "split_metrics",
+    "stack_key",
     "teacher_folder",
     "train",
+    "train_stack",
 ]

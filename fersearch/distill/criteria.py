@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fersearch.distill.job import TrainJob
 from fersearch.distill.losses import LossSettings, distillation_loss
+from fersearch.distill.precision import full_precision
 from fersearch.distill.soft_labels import TeacherSignal
 from fersearch.errors import FersearchError
 from fersearch.models import Batch, CrossEntropy, TrainingLoss, get_baseline
@@ -32,10 +33,10 @@ class Distillation(TrainingLoss):
 
     def forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss and the student's logits."""
-        logits = network(batch.inputs).float()
+        logits = full_precision(network(batch.inputs))
         loss = distillation_loss(
             logits,
-            self.teacher.logits(batch.epoch, batch.indices.numpy(), batch.inputs),
+            self.teacher.logits(batch.epoch, batch.indices, batch.inputs),
             batch.labels,
             settings=self.settings,
             label_smoothing=self.label_smoothing,

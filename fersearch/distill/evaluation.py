@@ -60,8 +60,9 @@ def predict_logits(
         indices = np.arange(start, min(start + batch_size, len(views)))
         inputs = views.evaluation(indices) if epoch is None else views.training(epoch, indices)
         with autocast(execution, enabled=bfloat16):
-            pieces.append(model(inputs).float().cpu())
-    return torch.cat(pieces).numpy()
+            # Fetched at the end: a GPU need not wait for each batch.
+            pieces.append(model(inputs).float())
+    return torch.cat(pieces).cpu().numpy()
 
 
 def split_metrics(logits: np.ndarray, labels: np.ndarray) -> SplitMetrics:

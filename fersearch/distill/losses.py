@@ -19,7 +19,17 @@ from fersearch.errors import InputError
 from fersearch.spec import LossDescription, loss_description
 from fersearch.spec.rules import Place
 
-__all__ = ["LOSSES", "Loss", "LossSettings", "distillation_loss", "soft_divergence"]
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "LossSettings",
+    "distillation_loss",
+    "soft_divergence",
+    "weighted_loss",
+]
+
+# A setting of a loss: a scalar tensor where several students are trained in one program.
+Number = float | Tensor
 
 # What differs less than this from its mean, relative to its size, differs by the rounding of
 # float32: dividing by it would turn noise into a direction, and give gradients of 1e7.
@@ -86,8 +96,8 @@ class Loss:
         teacher: Tensor,
         labels: Tensor,
         *,
-        temperature: float,
-        options: Mapping[str, float] | None = None,
+        temperature: Number,
+        options: Mapping[str, Number] | None = None,
     ) -> Tensor:
         """Return the soft term of a batch: what alpha weighs in Eq 9, a scalar.
 
@@ -95,7 +105,7 @@ class Loss:
             student: Logits, float ``(B, classes)``.
             teacher: Logits of the same views, float ``(B, classes)``.
             labels: Class numbers, int64 ``(B,)``.
-            temperature: T > 0.
+            temperature: T > 0, a number or a scalar tensor.
             options: The loss's own parameters; a missing one keeps its default.
         """
         own = {**self.description.defaults, **(options or {})}
@@ -104,10 +114,11 @@ class Loss:
 
 def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
     """KL(teacher || student) of two batches of log-probabilities, averaged over the batch."""
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    # Written out as F.kl_div computes it: torch.vmap does not know that one.
+    return (teacher.exp() * (teacher - student)).sum() / student.shape[0]
 
 
-def soft_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def soft_divergence(student: Tensor, teacher: Tensor, temperature: Number) -> Tensor:
     """Return L_soft = KL(softmax(teacher / T) || softmax(student / T)), batch mean (Eq 4-6).
 
     Args:
@@ -120,7 +131,7 @@ def soft_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Ten
     )
 
 
-def _kd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def _kd(student: Tensor, teacher: Tensor, labels: Tensor, temperature: Number) -> Tensor:
     """T^2 L_soft, the first term of Eq 9."""
     return temperature**2 * soft_divergence(student, teacher, temperature)
 
@@ -146,10 +157,10 @@ def _dkd(
     student: Tensor,
     teacher: Tensor,
     labels: Tensor,
-    temperature: float,
+    temperature: Number,
     *,
-    dkd_target_weight: float,
-    dkd_other_weight: float,
+    dkd_target_weight: Number,
+    dkd_other_weight: Number,
 ) -> Tensor:
     """T^2 (a TCKD + b NCKD), Eq 7 of Zhao et al., without the authors' warm-up of the weight."""
     student_target, student_others = _decoupled(student / temperature, labels)
@@ -168,7 +179,7 @@ def _standardised(values: Tensor, dim: int) -> Tensor:
     return centred / torch.where(length > CONSTANT * size, length, 1.0)
 
 
-def _logit_std(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def _logit_std(student: Tensor, teacher: Tensor, labels: Tensor, temperature: Number) -> Tensor:
     """Both logits as z-scores of each image, then as ``kd`` (Sun et al.).
 
     The standard deviation is that of a sample (divisor classes - 1), as in the authors' code.
@@ -183,10 +194,10 @@ def _dist(
     student: Tensor,
     teacher: Tensor,
     labels: Tensor,
-    temperature: float,
+    temperature: Number,
     *,
-    dist_between_weight: float,
-    dist_within_weight: float,
+    dist_between_weight: Number,
+    dist_within_weight: Number,
 ) -> Tensor:
     """T^2 (b mean over images of 1 - r(classes) + g mean over classes of 1 - r(images)).
 
@@ -232,12 +243,43 @@ def distillation_loss(
             is T^2 L_soft.
         label_smoothing: Smoothing of the hard labels, in 0-1.
     """
-    hard = F.cross_entropy(student, labels, label_smoothing=label_smoothing)
-    soft = LOSSES[settings.name].soft_term(
+    return weighted_loss(
+        settings.name,
         student,
-        teacher.detach(),
+        teacher,
         labels,
         temperature=settings.temperature,
+        alpha=settings.alpha,
         options=settings.options,
+        label_smoothing=label_smoothing,
     )
-    return settings.alpha * soft + (1 - settings.alpha) * hard
+
+
+def weighted_loss(
+    name: str,
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    *,
+    temperature: Number,
+    alpha: Number,
+    options: Mapping[str, Number],
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return :func:`distillation_loss` of settings that may be tensors, for :func:`torch.vmap`.
+
+    Args:
+        name: Name of the loss.
+        student: Student logits, float ``(B, classes)``.
+        teacher: Teacher logits of the same views, float ``(B, classes)``.
+        labels: Class numbers, int64 ``(B,)``.
+        temperature: T > 0, a number or a scalar tensor.
+        alpha: Weight of the soft term in 0-1, a number or a scalar tensor.
+        options: The loss's own parameters, numbers or scalar tensors.
+        label_smoothing: Smoothing of the hard labels, in 0-1.
+    """
+    hard = F.cross_entropy(student, labels, label_smoothing=label_smoothing)
+    soft = LOSSES[name].soft_term(
+        student, teacher.detach(), labels, temperature=temperature, options=options
+    )
+    return alpha * soft + (1 - alpha) * hard

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fersearch.distill.job import Execution
 from fersearch.environment import native_bfloat16
 
-__all__ = ["autocast", "trains_in_bfloat16", "uses_bfloat16"]
+__all__ = ["autocast", "full_precision", "trains_in_bfloat16", "uses_bfloat16"]
 
 # On a CPU, the bfloat16 gradient of a strided convolution's weights on a map of one pixel is partly
 # uninitialised memory (seen with PyTorch 2.15 and oneDNN, tests/distill): smaller images, whose
@@ -47,3 +47,8 @@ def autocast(execution: Execution, *, enabled: bool) -> AbstractContextManager[N
         device, dtype=torch.bfloat16, enabled=enabled
     )
     return context
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """Return ``logits`` for a loss: half precision becomes float32, what is wider stays."""
+    return logits.float() if logits.dtype.itemsize < 4 else logits

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fersearch.data.views import Views
+from fersearch.data.views import Indices, Views, on_device
 from fersearch.distill.evaluation import predict_logits
 from fersearch.distill.job import Execution, TrainJob
 from fersearch.distill.precision import autocast, uses_bfloat16
@@ -35,12 +35,12 @@ __all__ = [
 class TeacherSignal(Protocol):
     """Where a student's soft targets come from."""
 
-    def logits(self, epoch: int, indices: np.ndarray, inputs: Tensor) -> Tensor:
+    def logits(self, epoch: int, indices: Indices, inputs: Tensor) -> Tensor:
         """Return the teacher's logits of some views, float32 ``(B, classes)``.
 
         Args:
             epoch: Number of the epoch.
-            indices: int64 ``(B,)``, numbers of the images.
+            indices: int64 ``(B,)``, numbers of the images, on the host or on the device.
             inputs: The views themselves, float32 ``(B, 3, S, S)``.
         """
         ...
@@ -55,7 +55,7 @@ class OnlineTeacher:
         self._bfloat16 = uses_bfloat16(model, execution)
 
     @torch.no_grad()
-    def logits(self, epoch: int, indices: np.ndarray, inputs: Tensor) -> Tensor:
+    def logits(self, epoch: int, indices: Indices, inputs: Tensor) -> Tensor:
         """Run the teacher on ``inputs``."""
         with autocast(self._execution, enabled=self._bfloat16):
             result: Tensor = self._model(inputs)
@@ -63,27 +63,41 @@ class OnlineTeacher:
 
 
 class ReplayedTeacher:
-    """Reads soft labels back from the files of :func:`compute_soft_labels`."""
+    """Reads soft labels back from the files of :func:`compute_soft_labels`.
+
+    On a CPU they are looked up in a memory map; on a GPU an epoch's are copied there once.
+    """
 
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
         self._folder = folder
         self._device = torch.device(device)
+        self._maps = self._device.type == "cpu"
         self._epoch = -1
         self._labels = np.empty((0, 0), dtype=np.float32)
+        self._held = torch.empty((0, 0))
 
-    def logits(self, epoch: int, indices: np.ndarray, inputs: Tensor) -> Tensor:
-        """Look up the logits of the images ``indices`` in ``epoch``; ``inputs`` is not used."""
+    def logits(self, epoch: int, indices: Indices, inputs: Tensor) -> Tensor:
+        """Look up the logits of the images ``indices`` in ``epoch``; ``inputs`` is not used.
+
+        Raises:
+            FersearchError: The file of that epoch cannot be read.
+        """
         if epoch != self._epoch:
             path = epoch_file(self._folder, epoch)
             try:
-                self._labels = np.load(path, mmap_mode="r")
+                self._labels = np.load(path, mmap_mode="r" if self._maps else None)
             except (OSError, ValueError) as error:
                 raise FersearchError(
                     f"the soft labels of epoch {epoch} cannot be read: {path}",
                     "delete that folder and run the command again: they are computed anew",
                 ) from error
+            if not self._maps:
+                self._held = torch.from_numpy(self._labels).to(self._device)
             self._epoch = epoch
-        return torch.from_numpy(self._labels[indices]).to(self._device, non_blocking=True)
+        if not self._maps:
+            return self._held[on_device(indices, self._device)]
+        numbers = indices if isinstance(indices, np.ndarray) else indices.cpu().numpy()
+        return torch.from_numpy(self._labels[numbers])
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:

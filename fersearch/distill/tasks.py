@@ -15,6 +15,7 @@ __all__ = [
     "PredictTask",
     "Progress",
     "RunLabel",
+    "StackTask",
     "Task",
     "TeacherTask",
     "TrainTask",
@@ -107,6 +108,23 @@ class TrainTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StackTask:
+    """Train several students together in one program.
+
+    Attributes:
+        tasks: What each of them is on its own; their jobs have one ``stack_key``, their data,
+            cache and execution are the same.
+    """
+
+    tasks: tuple[TrainTask, ...]
+
+    @property
+    def execution(self) -> Execution:
+        """Device, threads, precision."""
+        return self.tasks[0].execution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictTask:
     """Compute the logits of saved networks on one split and write them to a file.
 
@@ -146,7 +164,7 @@ class ExplainTask:
     execution: Execution
 
 
-Task = TeacherTask | TrainTask | PredictTask | ExplainTask
+Task = TeacherTask | TrainTask | StackTask | PredictTask | ExplainTask
 
 
 def teacher_folder(cache: Path, job: TrainJob) -> Path:

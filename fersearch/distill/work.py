@@ -19,17 +19,20 @@ from fersearch.deploy.onnx_model import OnnxPredictor
 from fersearch.distill.evaluation import predict_logits
 from fersearch.distill.job import Execution, TrainJob
 from fersearch.distill.precision import trains_in_bfloat16
+from fersearch.distill.run import TrainOutcome
 from fersearch.distill.soft_labels import (
     ReplayedTeacher,
     compute_soft_labels,
     soft_label_folder,
 )
+from fersearch.distill.stack import Student, train_stack
 from fersearch.distill.tasks import (
     Emit,
     ExplainTask,
     PredictTask,
     Progress,
     RunLabel,
+    StackTask,
     Task,
     TeacherTask,
     TrainTask,
@@ -37,7 +40,7 @@ from fersearch.distill.tasks import (
     teacher_parameters,
     teacher_run_id,
 )
-from fersearch.distill.trainer import TrainOutcome, runs_in_bfloat16, train
+from fersearch.distill.trainer import runs_in_bfloat16, train
 from fersearch.environment import describe_environment
 from fersearch.errors import FersearchError, InputError
 from fersearch.evaluations import GradCams, save_grad_cams
@@ -69,14 +72,20 @@ def _open(folder: Path, job: TrainJob) -> Dataset:
     return dataset
 
 
-def execute(task: Task, emit: Emit) -> RunRecord | None:
-    """Do a task; ``emit`` is told of every epoch and may stop a training run by returning False."""
+def execute(task: Task, emit: Emit) -> RunRecord | tuple[RunRecord, ...] | None:
+    """Do a task; ``emit`` is told of every epoch and may stop a training run by returning False.
+
+    Returns:
+        The record of a training run, one for each student of a stack, or None.
+    """
     if task.execution.threads:
         torch.set_num_threads(task.execution.threads)
     if isinstance(task, TeacherTask):
         return _teacher(task, emit)
     if isinstance(task, TrainTask):
         return _train(task, emit)
+    if isinstance(task, StackTask):
+        return _train_stack(task, emit)
     if isinstance(task, ExplainTask):
         _explain(task)
     else:
@@ -230,29 +239,7 @@ def _ensure_teacher(task: TeacherTask, dataset: Dataset, emit: Emit) -> RunRecor
 
 def _train(task: TrainTask, emit: Emit) -> RunRecord:
     dataset = _open(task.dataset, task.job)
-    teacher, companion = None, None
-    if task.teacher_job is not None:
-        _open(task.dataset, task.teacher_job)
-        # Usually both are there already; a cache that was deleted meanwhile is filled again.
-        supply = TeacherTask(
-            label=dataclasses.replace(
-                task.label,
-                run_id=teacher_run_id(task.teacher_job),
-                role="teacher",
-                parameters=teacher_parameters(task.teacher_job),
-            ),
-            job=task.teacher_job,
-            dataset=task.dataset,
-            cache=task.cache,
-            epochs=task.job.recipe.epochs,
-            execution=task.execution,
-        )
-        _ensure_teacher(supply, dataset, _silent)
-        if task.job.loss is None:
-            companion = _companion(task)
-        else:
-            folder = _ensure_soft_labels(supply, dataset, seed=task.job.seed, emit=_silent)
-            teacher = ReplayedTeacher(folder, device=task.execution.device)
+    teacher, companion = _supplied(task, dataset)
     started = _now()
     outcome = train(
         task.job,
@@ -263,6 +250,61 @@ def _train(task: TrainTask, emit: Emit) -> RunRecord:
         checkpoint=task.checkpoint,
         on_epoch=_epoch_emitter(emit, task.label.run_id, task.job.recipe.epochs),
     )
+    return _trained(task, dataset, outcome, started=started)
+
+
+def _train_stack(task: StackTask, emit: Emit) -> tuple[RunRecord, ...]:
+    dataset = _open(task.tasks[0].dataset, task.tasks[0].job)
+    teachers: dict[str, ReplayedTeacher | None] = {}
+    students = []
+    for part in task.tasks:
+        if part.job.teacher not in teachers:
+            teachers[part.job.teacher], _ = _supplied(part, dataset)
+        student = Student(
+            job=part.job,
+            teacher=teachers[part.job.teacher],
+            checkpoint=part.checkpoint,
+            on_epoch=_epoch_emitter(emit, part.label.run_id, part.job.recipe.epochs),
+        )
+        students.append(student)
+    started = _now()
+    outcomes = train_stack(students, dataset, execution=task.execution)
+    return tuple(
+        _trained(part, dataset, outcome, started=started)
+        for part, outcome in zip(task.tasks, outcomes, strict=True)
+    )
+
+
+def _supplied(task: TrainTask, dataset: Dataset) -> tuple[ReplayedTeacher | None, nn.Module | None]:
+    """Return the soft labels or the companion that a run needs; usually they are there already."""
+    if task.teacher_job is None:
+        return None, None
+    _open(task.dataset, task.teacher_job)
+    # A cache that was deleted meanwhile is filled again.
+    supply = TeacherTask(
+        label=dataclasses.replace(
+            task.label,
+            run_id=teacher_run_id(task.teacher_job),
+            role="teacher",
+            parameters=teacher_parameters(task.teacher_job),
+        ),
+        job=task.teacher_job,
+        dataset=task.dataset,
+        cache=task.cache,
+        epochs=task.job.recipe.epochs,
+        execution=task.execution,
+    )
+    _ensure_teacher(supply, dataset, _silent)
+    if task.job.loss is None:
+        return None, _companion(task)
+    folder = _ensure_soft_labels(supply, dataset, seed=task.job.seed, emit=_silent)
+    return ReplayedTeacher(folder, device=task.execution.device), None
+
+
+def _trained(
+    task: TrainTask, dataset: Dataset, outcome: TrainOutcome, *, started: str
+) -> RunRecord:
+    """Return the record of a run, and save its network where it is wanted."""
     record = _train_record(task.label, task.job, outcome, started=started, execution=task.execution)
     if task.bundle is not None and outcome.state == "complete":
         save_bundle(task.bundle, outcome.model, _bundle_config(task.job, dataset, record))

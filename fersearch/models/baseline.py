@@ -42,7 +42,7 @@ class Batch:
     Attributes:
         inputs: Network input, float32 ``(B, 3, S, S)``: standardised training views.
         labels: Classes, int64 ``(B,)``.
-        indices: Numbers of the images in the training split, int64 ``(B,)``.
+        indices: Numbers of the images in the training split, int64 ``(B,)``, on the device.
         epoch: Number of the epoch, from 0.
         progress: Share of all steps of the run that are done, in [0, 1).
     """

@@ -1,9 +1,9 @@
 """Layers that train faster on a CPU and compute what PyTorch's own compute, up to rounding.
 
 Each takes its own way only while it trains, eagerly, on channels-last maps on a CPU
-(:func:`trains_on_cpu`). Everywhere else, evaluation, export, tracing, ``torch.compile`` and GPUs
-included, it is PyTorch's layer. Parameters, their names and their initial values are PyTorch's
-always. What each is worth stands in docs/performance.md.
+(:func:`trains_on_cpu`). Everywhere else, evaluation, export, tracing, ``torch.compile``, ``vmap``
+and GPUs included, it is PyTorch's layer. Parameters, their names and their initial values are
+PyTorch's always. What each is worth stands in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
         and x.dtype in {torch.float32, torch.float64}
         and x.stride(1) == 1
         and not torch.compiler.is_compiling()
+        # Inside torch.func's transforms, as when students are stacked, PyTorch's layers run.
+        and torch._C._functorch.peek_interpreter_stack() is None
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
 

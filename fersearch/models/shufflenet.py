@@ -84,8 +84,9 @@ def shuffled_pair(one: Tensor, other: Tensor) -> Tensor:
     It equals ShuffleNet's concatenation followed by the shuffle of 2 groups. Channels-last maps
     stay channels-last, where a shuffle by views would copy them back to channels-first.
     """
-    # A 1x1 map is both formats at once, and either branch is right for it.
-    if other.is_contiguous(memory_format=torch.channels_last):
+    # Channels-last by its strides: under torch.vmap a map cannot be asked for its format. A 1x1
+    # map is both formats at once, and either branch is right for it.
+    if other.stride(1) == 1:
         last = [part.permute(0, 2, 3, 1) for part in (one, other)]
         return torch.stack(last, dim=4).flatten(3, 4).permute(0, 3, 1, 2)
     return torch.stack((one, other), dim=2).flatten(1, 2)

@@ -50,7 +50,7 @@ class Failure:
         return error
 
 
-Result = RunRecord | Failure | None
+Result = RunRecord | tuple[RunRecord, ...] | Failure | None
 
 
 def _failure(error: Exception) -> Failure:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fersearch.distill import Execution, Progress, RunLabel, TeacherTask, TrainJob, TrainTask
+from fersearch.distill import (
+    Execution,
+    Progress,
+    RunLabel,
+    StackTask,
+    TeacherTask,
+    TrainJob,
+    TrainTask,
+    stack_key,
+)
 from fersearch.distill.tasks import teacher_parameters, teacher_run_id
 from fersearch.errors import FersearchError
 from fersearch.records import RunRecord
@@ -16,6 +26,7 @@ from fersearch.search.pool import Failure, Pool, Result
 __all__ = ["Scheduler"]
 
 Want = tuple[str, int]
+Entry = tuple[TrainTask, Want | None]
 NO_SEED = -1
 
 
@@ -29,6 +40,7 @@ class Scheduler:
         execution: Device, threads, precision of every task.
         study: Name of the study.
         protocol_hash: Digest of its protocol.
+        together: Trials that are trained in one program at most; 1 trains each on its own.
         on_progress: Told of every epoch; returning False prunes the run.
         on_teacher: Told of every teacher once it is there.
         on_lost: Told the name of a task whose worker died, and why, when it is done again.
@@ -43,6 +55,7 @@ class Scheduler:
         execution: Execution,
         study: str,
         protocol_hash: str,
+        together: int = 1,
         on_progress: Callable[[Progress], bool],
         on_teacher: Callable[[RunRecord], None],
         on_lost: Callable[[str, Failure], None],
@@ -53,16 +66,18 @@ class Scheduler:
         self._execution = execution
         self._study = study
         self._protocol_hash = protocol_hash
+        self._together = together
         self._on_progress = on_progress
         self._on_teacher = on_teacher
         self._on_lost = on_lost
-        self._waiting: list[tuple[TrainTask, Want | None]] = []
+        self._waiting: list[Entry] = []
         self._teachers: deque[tuple[Want, TeacherTask]] = deque()
         self._wanted: set[Want] = set()
         self._ready: set[Want] = set()
         self._running_teachers: dict[str, tuple[Want, TeacherTask]] = {}
-        self._running: dict[str, tuple[TrainTask, Want | None]] = {}
+        self._running: dict[str, tuple[Entry, ...]] = {}
         self._repeated: set[str] = set()
+        self._loners: set[str] = set()
 
     @property
     def open_runs(self) -> int:
@@ -154,10 +169,13 @@ class Scheduler:
                 else:
                     self._teacher_done(want, result)
                 continue
-            entry = self._running.pop(name)
-            if repeat_lost and self._lost(name, result):
-                self._waiting.insert(0, entry)
+            entries = self._running.pop(name)
+            if len(entries) > 1:
+                self._stack_done(entries, result, on_result)
+            elif repeat_lost and self._lost(name, result):
+                self._waiting.insert(0, entries[0])
             elif result is not None:
+                assert not isinstance(result, tuple)
                 on_result(name, result)
 
     def _lost(self, name: str, result: Result) -> bool:
@@ -168,11 +186,33 @@ class Scheduler:
         self._on_lost(name, result)
         return True
 
+    def _stack_done(
+        self,
+        entries: Sequence[Entry],
+        result: Result,
+        on_result: Callable[[str, RunRecord | Failure], None],
+    ) -> None:
+        """Hand on each student's record; after a failure, train each on its own.
+
+        So the student that failed fails by itself. It may have been their number, for want of
+        memory: later stacks have at most half as many.
+        """
+        if isinstance(result, Failure):
+            self._together = max(1, len(entries) // 2)
+            for task, _ in entries:
+                self._loners.add(task.label.run_id)
+                self._on_lost(task.label.run_id, result)
+            self._waiting[:0] = entries
+            return
+        assert isinstance(result, tuple)
+        for (task, _), record in zip(entries, result, strict=True):
+            on_result(task.label.run_id, record)
+
     def _teacher_done(self, want: Want, result: Result) -> None:
         if isinstance(result, Failure):
             raise result.error()
         self._ready.add(want)
-        if result is not None:
+        if isinstance(result, RunRecord):
             self._on_teacher(result)
 
     def _submit(self) -> None:
@@ -182,11 +222,28 @@ class Scheduler:
             name = f"{teacher.label.run_id} for seed {want[1]} ({want[0]})"
             self._running_teachers[name] = want, teacher
             self._pool.submit(name, teacher)
-        for entry in list(self._waiting):
-            task, needed = entry
-            if not self._pool.free:
+        while self._pool.free:
+            ready = [item for item in self._waiting if item[1] is None or item[1] in self._ready]
+            if not ready:
                 return
-            if needed is None or needed in self._ready:
+            group = self._group(ready)
+            for entry in group:
                 self._waiting.remove(entry)
-                self._running[task.label.run_id] = entry
-                self._pool.submit(task.label.run_id, task)
+            name = "+".join(task.label.run_id for task, _ in group)
+            self._running[name] = group
+            tasks = tuple(task for task, _ in group)
+            self._pool.submit(name, tasks[0] if len(tasks) == 1 else StackTask(tasks=tasks))
+
+    def _group(self, ready: Sequence[Entry]) -> tuple[Entry, ...]:
+        """Return the first run that waits and those trials that are trained together with it."""
+        # No worker should idle because another one has taken all that was ready.
+        size = min(self._together, math.ceil(len(ready) / self._pool.free))
+        key = self._key(ready[0][0])
+        if size == 1 or key is None:
+            return (ready[0],)
+        return tuple([entry for entry in ready if self._key(entry[0]) == key][:size])
+
+    def _key(self, task: TrainTask) -> str | None:
+        # Only trials: what is confirmed and tested is always trained by the ordinary trainer.
+        alone = task.label.role != "trial" or task.label.run_id in self._loners
+        return None if alone else stack_key(task.job)

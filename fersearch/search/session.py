@@ -40,6 +40,7 @@ class StudySettings:
         name: Name of the study; the study file's own name when empty.
         storage: URL of the study storage; the workspace's SQLite file when empty.
         jobs: Runs at a time, each in a process of its own when more than one.
+        together: Trials that are trained in one program at most.
         execution: Device, threads and precision of a run.
         timeout: Seconds after which no new trial is started, or None.
         teacher_weights: File with initial weights of the teacher, or empty.
@@ -54,6 +55,7 @@ class StudySettings:
     name: str = ""
     storage: str = ""
     jobs: int = 1
+    together: int = 1
     execution: Execution = field(default_factory=Execution)
     timeout: float | None = None
     teacher_weights: str = ""
@@ -224,6 +226,7 @@ class Session:
             execution=self.settings.execution,
             study=self.folder.name,
             protocol_hash=self.protocol.protocol_hash,
+            together=self.settings.together,
             on_progress=self.on_progress,
             on_teacher=self.on_teacher,
             on_lost=self.on_lost,

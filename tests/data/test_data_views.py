@@ -125,6 +125,20 @@ def test_network_input_is_channels_last():
     assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_images_that_the_device_holds_give_the_same_views(monkeypatch):
+    # What a GPU does, tried on the CPU, in several parts; there, images stay where they are.
+    plain = views()
+    monkeypatch.setattr("fersearch.data.views._fits_on", lambda device, size: True)
+    monkeypatch.setattr("fersearch.data.views.LOAD_IMAGES", 7)
+    held = views()
+    numbers = np.array([3, 23, 0])
+    for indices in (numbers, torch.from_numpy(numbers)):
+        assert torch.equal(held.training(1, indices), plain.training(1, indices))
+        assert torch.equal(held.evaluation(indices), plain.evaluation(indices))
+    assert plain._held is None
+    assert torch.equal(held._held, torch.from_numpy(IMAGES))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_makes_the_same_views_up_to_rounding():
     on_cpu = views().training(3, np.arange(COUNT))

@@ -125,6 +125,20 @@ def test_soft_labels_do_not_depend_on_the_order_of_the_data(tiny_data, tmp_path)
     )
 
 
+def test_soft_labels_that_the_device_holds_are_the_same(tmp_path):
+    # What a GPU does, tried on the CPU.
+    for epoch in range(2):
+        logits = np.arange(12, dtype=np.float32).reshape(4, 3) + 100 * epoch
+        np.save(tmp_path / f"epoch-{epoch:04d}.npy", logits)
+    mapped, held = ReplayedTeacher(tmp_path), ReplayedTeacher(tmp_path)
+    held._maps = False
+    for epoch in (0, 1, 0):
+        for indices in (np.array([3, 1]), torch.tensor([0, 0, 2])):
+            found = held.logits(epoch, indices, torch.zeros(1))
+            assert torch.equal(found, mapped.logits(epoch, indices, torch.zeros(1)))
+            assert float(found[-1, 0]) == 3 * int(indices[-1]) + 100 * epoch
+
+
 def test_an_interrupted_computation_goes_on_where_it_stopped(tiny_data, tmp_path):
     job = make_job(tiny_data)
     network = build_model(make_job(tiny_data, model="tiny_teacher"), 8).eval()

@@ -1,0 +1,366 @@
+"""One training run: its network, loss, optimiser and history, epoch by epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fersearch.data.dataset import Dataset
+from fersearch.data.views import Views, epoch_order, on_device
+from fersearch.distill.checkpoint import load_checkpoint
+from fersearch.distill.criteria import make_loss
+from fersearch.distill.evaluation import EVALUATION_BATCH, predict_logits, split_metrics
+from fersearch.distill.job import Execution, TrainJob
+from fersearch.distill.precision import autocast, trains_in_bfloat16
+from fersearch.distill.recipe import Schedule, count_steps, make_optimizer
+from fersearch.distill.soft_labels import TeacherSignal
+from fersearch.models import Batch, TrainingData, TrainingLoss, create, load_weights
+from fersearch.records import EpochRecord
+from fersearch.seeds import derive_seed
+
+__all__ = [
+    "DIVERGENCE_CHECK_STEPS",
+    "DivergedError",
+    "EpochSums",
+    "RunData",
+    "TrainOutcome",
+    "TrainingRun",
+    "build_model",
+]
+
+DIVERGENCE_CHECK_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOutcome:
+    """What training gave.
+
+    Attributes:
+        state: ``complete`` or ``pruned``.
+        reason: Why it was pruned; empty when complete.
+        epochs: One record per finished epoch.
+        best_epoch: Epoch with the best validation metric; -1 when none finished.
+        model: The network with the weights of that epoch, in evaluation mode, on the device.
+        seconds: Wall-clock seconds of all epochs, those before an interruption included. Of an
+            epoch that several students were trained in together, each has an equal share.
+        training_params: Parameters that were trained, those of the loss included.
+        notes: What the loss says about how it was made up.
+    """
+
+    state: str
+    reason: str
+    epochs: tuple[EpochRecord, ...]
+    best_epoch: int
+    model: nn.Module
+    seconds: float
+    training_params: int
+    notes: tuple[str, ...] = ()
+
+
+class DivergedError(Exception):
+    """The loss is no longer a finite number."""
+
+    @classmethod
+    def in_training(cls, epoch: int, step: int) -> DivergedError:
+        """Return the error of a loss that was found not to be finite."""
+        return cls(f"the loss was not finite at epoch {epoch}, step {step}")
+
+
+def build_model(job: TrainJob, classes: int) -> nn.Module:
+    """Create the job's network with its seeded initial weights, in channels-last layout."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(job.seed, "weights"))
+        model = create(
+            job.model,
+            num_classes=classes,
+            image_size=job.preprocessing.image_size,
+            **{"drop_rate": job.recipe.dropout, **job.model_options},
+        )
+    if job.weights:
+        load_weights(model, Path(job.weights))
+    # A network that must see the image as it was undoes the standardising itself.
+    set_preprocessing = getattr(model, "set_preprocessing", None)
+    if set_preprocessing is not None:
+        set_preprocessing(job.preprocessing.mean, job.preprocessing.std)
+    return model.to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunData:
+    """What runs of one data set, preprocessing, view policy and seed look at.
+
+    Attributes:
+        train_views: Views of the training split.
+        val_views: The validation split.
+        labels: Classes of the training images, int64 ``(N,)``, on the device.
+        val_labels: Classes of the validation images, int64 ``(M,)``.
+    """
+
+    train_views: Views
+    val_views: Views
+    labels: Tensor
+    val_labels: np.ndarray
+
+    @classmethod
+    def of(cls, job: TrainJob, dataset: Dataset, execution: Execution) -> RunData:
+        """Open what ``job`` looks at; the test split stays closed."""
+        common: dict[str, Any] = {
+            "preprocessing": job.preprocessing,
+            "policy": job.policy,
+            "seed": job.seed,
+            "device": execution.device,
+        }
+        return cls(
+            train_views=Views(dataset.train.images, **common),
+            val_views=Views(dataset.val.images, **common),
+            labels=torch.from_numpy(np.array(dataset.train.labels)).to(execution.device),
+            val_labels=np.array(dataset.val.labels),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochSums:
+    """What training for an epoch gave.
+
+    Attributes:
+        loss: Mean loss over the images.
+        accuracy: Top-1 accuracy on the training views, in 0-1.
+        images: Number of images seen.
+    """
+
+    loss: float
+    accuracy: float
+    images: int
+
+
+class TrainingRun:
+    """The state of one run: everything a checkpoint keeps."""
+
+    def __init__(
+        self,
+        job: TrainJob,
+        dataset: Dataset,
+        *,
+        data: RunData | None = None,
+        execution: Execution,
+        teacher: TeacherSignal | None,
+        companion: nn.Module | None,
+    ) -> None:
+        self.job = job
+        self.execution = execution
+        data = data or RunData.of(job, dataset, execution)
+        self.train_views, self.val_views = data.train_views, data.val_views
+        self.labels, self.val_labels = data.labels, data.val_labels
+        self.model = build_model(job, len(dataset.info.classes)).to(execution.device)
+        self.bfloat16 = trains_in_bfloat16(
+            self.model, execution, image_size=job.preprocessing.image_size
+        )
+        self.loss = self.prepared_loss(dataset.info.classes, teacher, companion)
+        self.parameters = [*self.model.parameters(), *self.loss.parameters()]
+        self.optimizer = make_optimizer(self.parameters, job.recipe)
+        self.steps = count_steps(len(self.train_views), job.recipe.batch_size)
+        self.schedule = Schedule(self.optimizer, job.recipe, steps_per_epoch=self.steps)
+        self.history: list[EpochRecord] = []
+        self.best_epoch = -1
+        self.best_metric = -math.inf
+        self.best_weights: dict[str, Tensor] = {}
+        self.notes: tuple[str, ...] = ()
+
+    def prepared_loss(
+        self,
+        classes: tuple[str, ...],
+        teacher: TeacherSignal | None,
+        companion: nn.Module | None,
+    ) -> TrainingLoss:
+        """Make the loss and let it look at the training split; its parts get seeded weights."""
+        job, device = self.job, torch.device(self.execution.device)
+
+        def channels(values: tuple[float, ...]) -> Tensor:
+            return torch.tensor(values, device=device).view(1, -1, 1, 1).expand(1, 3, 1, 1)
+
+        def batches() -> Iterator[Tensor]:
+            for start in range(0, len(self.train_views), EVALUATION_BATCH):
+                end = min(start + EVALUATION_BATCH, len(self.train_views))
+                yield self.train_views.evaluation(np.arange(start, end))
+
+        data = TrainingData(
+            classes=classes,
+            labels=self.labels,
+            image_size=job.preprocessing.image_size,
+            mean=channels(job.preprocessing.mean),
+            std=channels(job.preprocessing.std),
+            seed=job.seed,
+            device=device,
+            batches=batches,
+        )
+        self.model.eval()
+        torch.manual_seed(derive_seed(job.seed, "loss"))
+        loss = make_loss(job, teacher).to(device)
+        with torch.no_grad():
+            loss.prepare(self.model, data, companion=companion)
+        return loss.to(device)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return all that a continued run needs."""
+        return {
+            "job": self.job.digest(),
+            "model": self.model.state_dict(),
+            "loss": self.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": [dataclasses.asdict(record) for record in self.history],
+            "best_epoch": self.best_epoch,
+            "best_metric": self.best_metric,
+            "best_weights": self.best_weights,
+        }
+
+    def resume(self, checkpoint: Path | None) -> None:
+        """Continue from a file, where there is one of this job."""
+        if checkpoint is None:
+            return
+        content = load_checkpoint(checkpoint, job=self.job.digest(), device=self.execution.device)
+        if content is not None:
+            self.restore(content)
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Take up what :meth:`checkpoint` returned."""
+        self.model.load_state_dict(content["model"])
+        self.loss.load_state_dict(content["loss"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.schedule.load_state_dict(content["schedule"])
+        self.history = [EpochRecord(**record) for record in content["history"]]
+        self.best_epoch = content["best_epoch"]
+        self.best_metric = content["best_metric"]
+        self.best_weights = content["best_weights"]
+
+    def epoch_batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch in its order; they do not depend on the network."""
+        order = epoch_order(self.job.seed, epoch, len(self.train_views))
+        # On a GPU one copy an epoch: a copy a step would make the host wait for each.
+        rows = on_device(order, self.labels.device)
+        size = self.job.recipe.batch_size
+        for number in range(self.steps):
+            indices = rows[number * size : (number + 1) * size]
+            yield Batch(
+                inputs=self.train_views.training(epoch, indices),
+                labels=self.labels[indices],
+                indices=indices,
+                epoch=epoch,
+                progress=(epoch * self.steps + number) / (self.job.recipe.epochs * self.steps),
+            )
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Make one optimiser step; return the loss and the number of right answers."""
+        with autocast(self.execution, enabled=self.bfloat16):
+            loss, logits = self.loss(self.model, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.job.recipe.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.parameters, self.job.recipe.clip_norm)
+        self.optimizer.step()
+        self.schedule.after_step()
+        return loss.detach(), (logits.detach().argmax(dim=1) == batch.labels).sum()
+
+    def seed_dropout(self, epoch: int) -> None:
+        """Seed the global generator, which dropout draws from.
+
+        By epoch, so that a resumed run and an uninterrupted one draw the same masks.
+        """
+        torch.manual_seed(derive_seed(self.job.seed, "dropout", epoch))
+
+    def train_epoch(self, epoch: int) -> EpochSums:
+        """Train one epoch.
+
+        Raises:
+            DivergedError: The loss is no longer finite.
+        """
+        self.seed_dropout(epoch)
+        self.model.train()
+        self.loss.train()
+        total = torch.zeros((), device=self.labels.device)
+        right = torch.zeros((), device=self.labels.device, dtype=torch.int64)
+        seen = 0
+        for number, batch in enumerate(self.epoch_batches(epoch)):
+            loss, correct = self.step(batch)
+            total += loss * len(batch.labels)
+            right += correct
+            seen += len(batch.labels)
+            # A sum stays non-finite once one loss was: looking now and then misses nothing.
+            last = number == self.steps - 1
+            if (last or number % DIVERGENCE_CHECK_STEPS == 0) and not math.isfinite(float(total)):
+                raise DivergedError.in_training(epoch, number)
+        return EpochSums(loss=float(total) / seen, accuracy=int(right) / seen, images=seen)
+
+    def run_epoch(self, epoch: int) -> EpochRecord:
+        """Train and validate one epoch and keep its weights if they are the best so far.
+
+        Raises:
+            DivergedError: The loss or an answer is no longer finite.
+        """
+        start = time.perf_counter()
+        sums = self.train_epoch(epoch)
+        logits = predict_logits(self.model, self.val_views, execution=self.execution)
+        return self.close_epoch(epoch, sums, logits, seconds=time.perf_counter() - start)
+
+    def close_epoch(
+        self, epoch: int, sums: EpochSums, logits: np.ndarray, *, seconds: float
+    ) -> EpochRecord:
+        """Take up an epoch whose weights are in the network.
+
+        Args:
+            epoch: Its number.
+            sums: What training gave.
+            logits: The network's answers to the validation split, float32 ``(M, classes)``.
+            seconds: Wall-clock seconds of the epoch.
+
+        Raises:
+            DivergedError: An answer is not finite.
+        """
+        learning_rate = self.schedule.learning_rate
+        if not np.isfinite(logits).all():
+            raise DivergedError(f"the network's answers were not finite after epoch {epoch}")
+        metrics = split_metrics(logits, self.val_labels)
+        self.schedule.after_epoch(metrics.loss)
+        metric = metrics.macro_f1 if self.job.metric == "macro_f1" else metrics.accuracy
+        if metric > self.best_metric:
+            self.best_epoch, self.best_metric = epoch, metric
+            self.best_weights = {
+                name: value.detach().clone() for name, value in self.model.state_dict().items()
+            }
+        record = EpochRecord(
+            epoch=epoch,
+            learning_rate=learning_rate,
+            train_loss=sums.loss,
+            train_accuracy=sums.accuracy,
+            val_loss=metrics.loss,
+            val_accuracy=metrics.accuracy,
+            val_macro_f1=metrics.macro_f1,
+            images=sums.images,
+            seconds=seconds,
+        )
+        self.history.append(record)
+        return record
+
+    def outcome(self, state: str, reason: str = "") -> TrainOutcome:
+        """End the run with the weights of its best epoch."""
+        if self.best_weights:
+            self.model.load_state_dict(self.best_weights)
+        return TrainOutcome(
+            state=state,
+            reason=reason,
+            epochs=tuple(self.history),
+            best_epoch=self.best_epoch,
+            model=self.model.eval(),
+            seconds=sum(record.seconds for record in self.history),
+            training_params=sum(item.numel() for item in self.parameters if item.requires_grad),
+            notes=(*self.loss.notes, *self.notes),
+        )
