@@ -15,11 +15,11 @@ process leaves the others' out.
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
+import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,9 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
 
+from benchmarks.harness import Recorder, add_common, interleaved
 from fersearch.data import load_data
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy, Views
@@ -40,8 +42,8 @@ from fersearch.distill import (
     compute_soft_labels,
     make_recipe,
 )
-from fersearch.distill.trainer import _Run
-from fersearch.environment import processor_name
+from fersearch.distill.recipe import make_optimizer
+from fersearch.distill.run import TrainingRun
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 NAMES = {
@@ -52,36 +54,43 @@ NAMES = {
 }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks floor", description=__doc__)
     parser.add_argument("--image-size", type=int, default=48)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=8, help="steps of each a round")
-    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
-    given = parser.parse_args()
+    add_common(parser, rounds=7)
+    given = parser.parse_args(arguments)
+    record = Recorder("floor", given)
     torch.set_num_threads(given.threads)
+    clock = CLOCKS[given.clock]
+
+    def milliseconds(call: Callable[[], object]) -> float:
+        start = clock()
+        call()
+        return 1e3 * (clock() - start) / given.steps
+
     with tempfile.TemporaryDirectory() as folder:
-        run = training(given, Path(folder))
-        seconds = measured(contestants(given, run), CLOCKS[given.clock], given.rounds)
-    print(f"{processor_name()}, {given.threads} threads, torch {torch.__version__}, ", end="")
-    print(f"Python {platform.python_version()}, {given.clock} clock")
-    print(f"{given.image_size} px, batch {given.batch_size}, {given.rounds} rounds, ms a step")
-    for name, values in seconds.items():
-        low, middle, high = (
-            1e3 * value / given.steps
-            for value in (min(values), statistics.median(values), max(values))
+        calls = contestants(given, training(given, Path(folder)))
+        found = interleaved(
+            {name: partial(milliseconds, call) for name, call in calls.items()},
+            rounds=given.rounds,
         )
-        print(f"  {NAMES[name]:<30}{middle:8.1f} ({low:.1f}-{high:.1f})")
+    record.say(
+        f"{given.image_size} px, batch {given.batch_size}, {given.threads} threads, "
+        f"{given.clock} clock, torch {torch.__version__}"
+    )
+    for name, values in found.items():
+        record.add(NAMES[name], values, "ms a step", digits=1)
     for over, under in (("nchw", "ours"), ("last", "ours"), ("loop", "ours"), ("nchw", "loop")):
-        ratios = [x / y for x, y in zip(seconds[over], seconds[under], strict=True)]
-        print(f"  {NAMES[over]} / {NAMES[under]} = ", end="")
-        print(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+        record.compare(NAMES[over], NAMES[under])
+    record.finish()
 
 
-def training(given: argparse.Namespace, folder: Path) -> _Run:
+def training(given: argparse.Namespace, folder: Path) -> TrainingRun:
     """Prepare a run of the student with replayed soft labels, an epoch of ``--steps`` steps."""
     images = given.steps * given.batch_size
     spec = f"synthetic:train={images},val=64,test=64,image_size={given.image_size}"
@@ -110,21 +119,27 @@ def training(given: argparse.Namespace, folder: Path) -> _Run:
         execution=execution,
     )
     replayed = ReplayedTeacher(folder / "labels")
-    return _Run(job, data, execution=execution, teacher=replayed, companion=None)
+    return TrainingRun(job, data, execution=execution, teacher=replayed, companion=None)
 
 
-def contestants(given: argparse.Namespace, run: _Run) -> dict[str, Callable[[], object]]:
+def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callable[[], object]]:
     """Return what takes ``--steps`` steps at a call, by name."""
     classes = int(run.labels.max()) + 1
     inputs = run.train_views.training(0, np.arange(given.batch_size))
     labels = run.labels[: given.batch_size]
 
-    def steps(network: nn.Module, images: Tensor) -> Callable[[], object]:
-        network.train()
-        recipe = run.job.recipe
-        optimizer = torch.optim.SGD(
+    recipe = dataclasses.replace(run.job.recipe, learning_rate=1e-3)
+
+    def sgd(network: nn.Module) -> Optimizer:
+        return SGD(
             network.parameters(), lr=1e-3, momentum=recipe.momentum, nesterov=recipe.nesterov
         )
+
+    def steps(
+        network: nn.Module, images: Tensor, make: Callable[[nn.Module], Optimizer] = sgd
+    ) -> Callable[[], object]:
+        network.train()
+        optimizer = make(network)
 
         def several() -> None:
             for _ in range(given.steps):
@@ -142,23 +157,13 @@ def contestants(given: argparse.Namespace, run: _Run) -> dict[str, Callable[[], 
     return {
         "nchw": steps(theirs(), inputs.contiguous()),
         "last": steps(theirs().to(memory_format=last), inputs.contiguous(memory_format=last)),
-        "ours": steps(build_model(run.job, classes), inputs.contiguous(memory_format=last)),
+        "ours": steps(
+            build_model(run.job, classes),
+            inputs.contiguous(memory_format=last),
+            lambda network: make_optimizer(network.parameters(), recipe),
+        ),
         "loop": lambda: run.train_epoch(0),
     }
-
-
-def measured(
-    contestants: dict[str, Callable[[], object]], clock: Callable[[], float], rounds: int
-) -> dict[str, list[float]]:
-    """Return the seconds of each call, by name; the first round warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds + 1):
-        for name, call in contestants.items():
-            start = clock()
-            call()
-            if number:
-                seconds[name].append(clock() - start)
-    return seconds
 
 
 if __name__ == "__main__":

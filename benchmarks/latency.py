@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.harness import Recorder, add_common
 from fersearch.deploy.latency import Architecture, Latency, LatencyReport, measure_latencies
 from fersearch.models import list_baselines
 from fersearch.records import to_plain
@@ -50,17 +51,18 @@ def table(report: LatencyReport, networks: Sequence[Architecture], runtime: str)
     return lines
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print; write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="latency", description=__doc__)
     parser.add_argument("--image-size", type=int, default=48)
     parser.add_argument("--classes", type=int, default=7)
-    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--student", default="shufflenet_v2_x1_0")
     parser.add_argument("--runtime", action="append", help="may be repeated")
     parser.add_argument("--cache", type=Path, help="folder of the exported ONNX files")
     parser.add_argument("--json", type=Path, help="file to write")
-    given = parser.parse_args()
+    add_common(parser, rounds=20)
+    given = parser.parse_args(arguments)
+    record = Recorder("latency", given)
     runtimes = given.runtime or ["onnxruntime", "onnxruntime-int8", "eager"]
     models = dict.fromkeys([given.student, YARDSTICK, *(item.name for item in list_baselines())])
     networks = [
@@ -71,22 +73,29 @@ def main() -> None:
         networks, runtimes=runtimes, cache=given.cache, rounds=given.rounds, tell=print
     )
     host = next((item.host for item in report.latencies.values()), "")
-    print(f"\none image of {given.image_size} px, one thread, {10 * given.rounds} runs on {host}")
+    record.say(
+        f"one image of {given.image_size} px, one thread, {10 * given.rounds} runs on {host}"
+    )
     for runtime in runtimes:
-        print("\n".join(table(report, networks, runtime)))
+        for line in table(report, networks, runtime):
+            record.say(line)
+    names = {network.key: network.model for network in networks}
+    content = {
+        "latencies": [
+            {"model": names[key], **to_plain(item)} for (key, _), item in report.latencies.items()
+        ],
+        "failures": [
+            {"model": names[key], "runtime": name, "reason": why}
+            for (key, name), why in report.failures.items()
+        ],
+    }
     if given.json:
-        names = {network.key: network.model for network in networks}
-        content = {
-            "latencies": [
-                {"model": names[key], **to_plain(item)}
-                for (key, _), item in report.latencies.items()
-            ],
-            "failures": [
-                {"model": names[key], "runtime": name, "reason": why}
-                for (key, name), why in report.failures.items()
-            ],
-        }
         given.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    record.figures.update(content)
+    for (key, runtime), item in report.latencies.items():
+        label = f"{names[key]}, {runtime}"
+        record.series[label], record.units[label] = [item.min, item.p50, item.p90], "ms"
+    record.finish()
 
 
 if __name__ == "__main__":

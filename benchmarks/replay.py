@@ -3,19 +3,20 @@
 The three are trained for one epoch in turn, round after round, so that whatever else the machine
 does meets all alike; the figures are the medians of the rounds' ratios.
 
-    python benchmarks/replay.py --rounds 5
+    python -m benchmarks replay --rounds 5
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+from benchmarks.harness import Recorder, add_common, interleaved
 from fersearch.data import load_data
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy, Views
@@ -32,16 +33,23 @@ from fersearch.distill import (
 from fersearch.distill.precision import uses_bfloat16
 from fersearch.distill.run import TrainingRun
 
+NAMES = {
+    "a": "(a) no teacher",
+    "b": "(b) replayed soft labels",
+    "c": "(c) teacher online",
+}
 
-def main() -> None:
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="replay", description=__doc__)
     parser.add_argument("--data", default="synthetic:train=1920,val=64,test=64")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--autocast", choices=["auto", "never"], default="auto")
-    given = parser.parse_args()
+    add_common(parser)
+    given = parser.parse_args(arguments)
+    record = Recorder("replay", given)
     torch.set_num_threads(given.threads)
     execution = Execution(threads=given.threads, autocast=given.autocast)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,24 +91,29 @@ def main() -> None:
                 companion=None,
             ),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
-        for number in range(given.rounds + 1):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run.train_epoch(0)
-                if number:  # the first round warms up
-                    seconds[name].append(time.perf_counter() - start)
-    print(f"{given.data}, batch {given.batch_size}, {given.threads} threads, ", end="")
-    print("teacher in", "bfloat16" if uses_bfloat16(teacher, execution) else "float32")
-    names = {"a": "no teacher", "b": "replayed soft labels", "c": "teacher online"}
-    for name, values in seconds.items():
-        low, middle, high = min(values), statistics.median(values), max(values)
-        print(f"({name}) {names[name]:<22} {middle:6.2f} s per epoch ({low:.2f}-{high:.2f})")
-    print(f"    soft labels of the epoch, once {once:.2f} s")
+        found = interleaved(
+            {NAMES[name]: epoch_of(run) for name, run in runs.items()}, rounds=given.rounds
+        )
+    precision = "bfloat16" if uses_bfloat16(teacher, execution) else "float32"
+    record.say(
+        f"{given.data}, batch {given.batch_size}, {given.threads} threads, teacher in {precision}"
+    )
+    for name, values in found.items():
+        record.add(name, values, "s an epoch")
+    record.figures["soft_labels_of_an_epoch_seconds"] = once
+    record.say(f"  soft labels of the epoch, once {once:.2f} s")
     for over, under in (("b", "a"), ("c", "b"), ("c", "a")):
-        ratios = [x / y for x, y in zip(seconds[over], seconds[under], strict=True)]
-        print(f"({over})/({under}) = {statistics.median(ratios):.2f} (", end="")
-        print(f"{min(ratios):.2f}-{max(ratios):.2f})")
+        record.compare(NAMES[over], NAMES[under], label=f"({over})/({under})")
+    record.finish()
+
+
+def epoch_of(run: TrainingRun) -> Callable[[], None]:
+    """Return a task that trains the run's first epoch."""
+
+    def task() -> None:
+        run.train_epoch(0)
+
+    return task
 
 
 if __name__ == "__main__":

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.harness import Recorder, add_common, interleaved
 from fersearch.data import Dataset, load_data
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy
@@ -71,15 +71,23 @@ def stack_epoch(runs: list[TrainingRun], teacher: ReplayedTeacher) -> Callable[[
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def timed(function: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Return the seconds that a call takes by ``clock``."""
-    start = clock()
-    function()
-    return clock() - start
+def per_second(
+    images: int, function: Callable[[], object], clock: Callable[[], float]
+) -> Callable[[], float]:
+    """Return a task that calls ``function`` and returns the images that it sees a second."""
+
+    def task() -> float:
+        start = clock()
+        function()
+        return images / (clock() - start)
+
+    return task
 
 
-def measure(given: argparse.Namespace, execution: Execution, folder: Path) -> None:
-    """Measure and print a table."""
+def measure(
+    record: Recorder, given: argparse.Namespace, execution: Execution, folder: Path
+) -> None:
+    """Measure and print."""
     options = f"train={given.images},val=64,test=64,image_size={given.image_size}"
     data = load_data(f"synthetic:{options}", cache=folder)
     images = given.images // given.batch_size * given.batch_size
@@ -93,45 +101,46 @@ def measure(given: argparse.Namespace, execution: Execution, folder: Path) -> No
         TrainingRun(job, data, data=shared, execution=execution, teacher=teacher, companion=None)
         for job in jobs
     ]
-    epochs = {many: stack_epoch(runs[:many], teacher) for many in given.students}
-    alone: dict[int, list[float]] = {many: [] for many in given.students}
-    stacked: dict[int, list[float]] = {many: [] for many in given.students}
     clock = CLOCKS[given.clock]
-    for number in range(given.rounds + 1):
-        for many, epoch in epochs.items():
-            pair = timed(lambda: runs[0].train_epoch(0), clock), timed(epoch, clock)
-            if number:  # the first round warms up
-                alone[many].append(images / pair[0])
-                stacked[many].append(many * images / pair[1])
-    print(f"{given.model}, {given.image_size} px, batch {given.batch_size}, ", end="")
-    print(
-        f"{execution.device}, {given.threads} threads, {given.rounds} rounds, {given.clock} seconds"
-    )
-    print("students   one after another            stack         ratio (range)")
+
+    def one_epoch() -> None:
+        runs[0].train_epoch(0)
+
+    tasks: dict[str, Callable[[], float]] = {}
     for many in given.students:
-        ratios = [x / y for x, y in zip(stacked[many], alone[many], strict=True)]
-        print(f"{many:8d} {statistics.median(alone[many]):12.0f} images/s", end="")
-        print(f" {statistics.median(stacked[many]):12.0f} images/s", end="")
-        print(f"   {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+        stack = stack_epoch(runs[:many], teacher)
+        tasks[f"{many}, one after another"] = per_second(images, one_epoch, clock)
+        tasks[f"{many}, stacked"] = per_second(many * images, stack, clock)
+    found = interleaved(tasks, rounds=given.rounds)
+    record.say(
+        f"{given.model}, {given.image_size} px, batch {given.batch_size}, {execution.device}, "
+        f"{given.threads} threads, {given.clock} seconds"
+    )
+    for name, values in found.items():
+        record.add(name, values, "images x students a second", digits=0)
+    for many in given.students:
+        record.compare(f"{many}, stacked", f"{many}, one after another")
+    record.finish()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks vectorize", description=__doc__)
     parser.add_argument("--model", default="shufflenet_v2_x1_0")
     parser.add_argument("--image-size", type=int, default=48)
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--students", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
     # On a busy machine, a single thread's own seconds say more than the wall clock's.
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
-    given = parser.parse_args()
+    add_common(parser)
+    given = parser.parse_args(arguments)
+    record = Recorder("vectorize", given)
     execution = Execution(device=resolve_device(given.device), threads=given.threads)
     with tempfile.TemporaryDirectory() as folder, training_context(execution):
-        measure(given, execution, Path(folder))
+        measure(record, given, execution, Path(folder))
 
 
 if __name__ == "__main__":

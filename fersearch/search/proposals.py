@@ -23,12 +23,12 @@ from optuna.distributions import (
 )
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fersearch.errors import FersearchError
 from fersearch.search.goals import Goals, best_trial
+from fersearch.search.snapshot import Snapshot
 from fersearch.seeds import derive_seed
 from fersearch.spec import (
     CategoricalParameter,
@@ -117,6 +117,7 @@ class Proposer:
         self._goals = goals
         self._lag = spec.search.lag
         self._distributions = {item.name: distribution(item) for item in spec.space}
+        self._known: dict[int, FrozenTrial] = {}
 
     def ready(self, trials: Sequence[FrozenTrial], number: int) -> bool:
         """Return whether everything that trial ``number`` may learn from has finished."""
@@ -186,8 +187,14 @@ class Proposer:
     def _view(self, trials: Sequence[FrozenTrial], number: int) -> Study:
         """Build an in-memory study that shows exactly what trial ``number`` may know."""
         search = self._spec.search
-        view = optuna.create_study(
-            storage=InMemoryStorage(),
+        earlier = sorted(trials, key=lambda trial: trial.number)[:number]
+        if [trial.number for trial in earlier] != list(range(number)):
+            raise FersearchError(
+                f"the study's storage lacks trials before number {number}",
+                "its database was changed by something else: give the study another --name",
+            )
+        return optuna.create_study(
+            storage=Snapshot([self._seen(trial, number) for trial in earlier]),
             # Hyperband derives the bracket from the study's name: a name made of the seed keeps
             # the user's name for the study out of the results.
             study_name=f"seed-{search.seed}",
@@ -199,23 +206,24 @@ class Proposer:
             ),
             pruner=make_pruner(search.pruner, self._spec.budget.epochs),
         )
-        earlier = sorted(trials, key=lambda trial: trial.number)[:number]
-        if [trial.number for trial in earlier] != list(range(number)):
-            raise FersearchError(
-                f"the study's storage lacks trials before number {number}",
-                "its database was changed by something else: give the study another --name",
-            )
-        for trial in earlier:
-            view.add_trial(self._shown(trial, known=trial.number <= number - self._lag))
-        return view
+
+    def _seen(self, trial: FrozenTrial, number: int) -> FrozenTrial:
+        """Return a trial as trial ``number`` sees it; what has finished never changes again."""
+        known = trial.number <= number - self._lag
+        shown = self._known.get(trial.number) if known else None
+        if shown is None:
+            shown = self._shown(trial, known=known)
+            shown.number = shown._trial_id = trial.number
+            if known and trial.state in FINISHED:
+                self._known[trial.number] = shown
+        return shown
 
     def _shown(self, trial: FrozenTrial, *, known: bool) -> FrozenTrial:
         if not known:
-            params = trial.params or trial.system_attrs.get("fixed_params", {})
             return create_trial(
                 state=TrialState.RUNNING,
-                params=params,
-                distributions=self.active_distributions(params),
+                params=trial.params,
+                distributions=self.active_distributions(trial.params),
                 system_attrs=trial.user_attrs.get(NOTED, {}),
             )
         state, values = trial.state, trial.values

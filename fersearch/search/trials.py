@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fersearch.distill import Progress, RunLabel
 from fersearch.errors import FersearchError
@@ -32,6 +34,16 @@ def trial_run_id(number: int) -> str:
     'trial-0007'
     """
     return f"trial-{number:04d}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A trial that runs: what would otherwise be read from the storage at every epoch."""
+
+    number: int
+    trial_id: int
+    params: dict[str, Scalar]
+    watch: Watch
 
 
 class TrialBook:
@@ -69,8 +81,9 @@ class TrialBook:
         self._folder = folder
         self._protocol_hash = protocol_hash
         self._proposer = Proposer(context.spec, self.goals)
-        self._watches: dict[str, Watch] = {}
-        self._numbers: dict[str, int] = {}
+        self._open: dict[str, _Open] = {}
+        self._best: FrozenTrial | None = None
+        self._best_known = False
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def trials(self) -> list[FrozenTrial]:
@@ -87,7 +100,10 @@ class TrialBook:
 
     def best(self) -> FrozenTrial | None:
         """Return the complete trial with the highest metric, the earliest of equals."""
-        return best_trial(self.trials())
+        if not self._best_known:  # asked for after every epoch: only a trial's end changes it
+            self._best = best_trial(self.trials())
+            self._best_known = True
+        return self._best
 
     def top(self, count: int) -> list[FrozenTrial]:
         """Return the complete trials of the highest metric with different settings, best first."""
@@ -112,26 +128,16 @@ class TrialBook:
 
     def resume(self, scheduler: Scheduler) -> int:
         """Queue the trials that an earlier process left unfinished; return how many."""
-        unfinished = [trial for trial in self.trials() if trial.state not in FINISHED]
+        trials = self.trials()
+        unfinished = [trial for trial in trials if trial.state not in FINISHED]
         for trial in unfinished:
-            if trial.state == TrialState.WAITING:
-                # Written before the process ended, but not taken yet: `ask` takes the oldest.
-                self._ask(trial.system_attrs["fixed_params"])
-            else:
-                # The process may have ended between two of its parameters: suggesting them again
-                # gives the same values, since they are fixed.
-                self._suggest_all(
-                    Trial(self._study, trial._trial_id), trial.system_attrs["fixed_params"]
-                )
-        for trial in self.trials():
-            if trial.state not in FINISHED:
-                self._queue(trial.number, trial.params, scheduler)
+            self._queue(trials, trial, scheduler)
         return len(unfinished)
 
     def refill(self, scheduler: Scheduler) -> None:
         """Start new trials as far as the budget and the order of the search allow."""
+        trials = self.trials()
         while True:
-            trials = self.trials()
             number = len(trials)
             # Whatever the time, one trial is run: without any there is no result.
             out_of_time = (
@@ -144,27 +150,37 @@ class TrialBook:
             if self._proposer.exhausted(trials, number):
                 return
             params, noted = self._proposer.propose(trials, number)
-            self._study.enqueue_trial(params, user_attrs={NOTED: noted} if noted else None)
-            asked = self._ask(params)
-            if asked != number:
+            trial = self._create(params, noted, run_id=self._run_id(number))
+            if trial.number != number:
                 raise FersearchError(
-                    f"trial {number} became trial {asked} in the storage",
+                    f"trial {number} became trial {trial.number} in the storage",
                     "another program writes to this study: give it another --name",
                 )
-            self._queue(number, params, scheduler)
+            trials = [*trials, trial]
+            self._queue(trials, trial, scheduler)
 
-    def _ask(self, params: Mapping[str, Scalar]) -> int:
-        return self._suggest_all(self._study.ask(), params)
+    def _create(
+        self, params: Mapping[str, Scalar], noted: dict[str, Any], *, run_id: str
+    ) -> FrozenTrial:
+        """Write a running trial in one transaction, so that it is there whole or not at all."""
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(params),
+            distributions=self._proposer.active_distributions(params),
+            user_attrs={"run_id": run_id, **({NOTED: noted} if noted else {})},
+        )
+        return self._storage.get_trial(self._storage.create_new_trial(self._study._study_id, trial))
 
-    def _suggest_all(self, trial: Trial, params: Mapping[str, Scalar]) -> int:
-        for name, distribution in self._proposer.active_distributions(params).items():
-            trial._suggest(name, distribution)
-        return trial.number
+    def _run_id(self, number: int) -> str:
+        return self._prefix + trial_run_id(number)
 
-    def _queue(self, number: int, params: Mapping[str, Scalar], scheduler: Scheduler) -> None:
-        run_id = self._prefix + trial_run_id(number)
-        self._numbers[run_id] = number
-        self._watches[run_id] = self._proposer.watch(self.trials(), number, params)
+    def _queue(
+        self, trials: Sequence[FrozenTrial], trial: FrozenTrial, scheduler: Scheduler
+    ) -> None:
+        params: dict[str, Scalar] = dict(trial.params)
+        run_id = self._run_id(trial.number)
+        watch = self._proposer.watch(trials, trial.number, params)
+        self._open[run_id] = _Open(trial.number, trial._trial_id, params, watch)
         plan = self._objective(self._context, params, self._context.spec.search.seed)
         label = RunLabel(
             run_id=run_id,
@@ -177,13 +193,13 @@ class TrialBook:
 
     def report(self, progress: Progress) -> bool:
         """Store an epoch's metric; return whether the trial may go on."""
-        if progress.record is None or progress.run_id not in self._watches:
+        if progress.record is None or progress.run_id not in self._open:
             return True
+        trial = self._open[progress.run_id]
         value = self._metric(progress.record)
-        trial_id = self.trials()[self._numbers[progress.run_id]]._trial_id
-        self._storage.set_trial_intermediate_value(trial_id, progress.record.epoch, value)
+        self._storage.set_trial_intermediate_value(trial.trial_id, progress.record.epoch, value)
         # The last epoch is paid for already: there is nothing left to prune.
-        prune = self._watches[progress.run_id].report(progress.record.epoch, value)
+        prune = trial.watch.report(progress.record.epoch, value)
         return not prune or progress.done == progress.total
 
     def _metric(self, record: EpochRecord) -> float:
@@ -192,42 +208,41 @@ class TrialBook:
 
     def close(self, run_id: str, result: RunRecord | Failure) -> RunRecord:
         """Tell the storage how a trial ended, keep its record, and return it."""
-        number = self._numbers[run_id]
-        record = self._failed(run_id, result) if isinstance(result, Failure) else result
+        trial = self._open.pop(run_id)
+        record = self._failed(run_id, trial, result) if isinstance(result, Failure) else result
         self._folder.save(record)
-        trial_id = self.trials()[number]._trial_id
         attributes = {
-            "run_id": run_id,
             "reason": record.reason,
             "seconds": record.seconds,
             "best_epoch": record.best_epoch,
             DIVERGED: record.state == "pruned" and record.reason.startswith("diverged"),
-            RUNGS: self._watches.pop(run_id).rungs(),
+            RUNGS: trial.watch.rungs(),
         }
         for name, value in attributes.items():
-            self._storage.set_trial_user_attr(trial_id, name, value)
+            if value not in ("", False, {}):  # each is a transaction of its own
+                self._storage.set_trial_user_attr(trial.trial_id, name, value)
         if record.state == "complete":
             value = self._metric(record.epochs[record.best_epoch])
-            values = self.goals.values(value, self.trials()[number].params)
-            self._study.tell(number, values, skip_if_finished=True)
+            values = self.goals.values(value, trial.params)
+            self._study.tell(trial.number, values, skip_if_finished=True)
         else:
             state = TrialState.PRUNED if record.state == "pruned" else TrialState.FAIL
-            self._study.tell(number, state=state, skip_if_finished=True)
+            self._study.tell(trial.number, state=state, skip_if_finished=True)
+        self._best_known = False
         self._folder.checkpoint(run_id).unlink(missing_ok=True)
         if isinstance(result, Failure):
             self._give_up_if_hopeless(result)
         return record
 
-    def _failed(self, run_id: str, failure: Failure) -> RunRecord:
-        number = self._numbers[run_id]
+    def _failed(self, run_id: str, trial: _Open, failure: Failure) -> RunRecord:
         return RunRecord(
             run_id=run_id,
             study=self._folder.name,
             role="trial",
             state="failed",
             reason=failure.message,
-            model=student_of(self._context, self.trials()[number].params)[0],
-            parameters=dict(self.trials()[number].params),
+            model=student_of(self._context, trial.params)[0],
+            parameters=dict(trial.params),
             seed=self._context.spec.search.seed,
             protocol_hash=self._protocol_hash,
             data_sha256=self._context.info.sha256,

@@ -1,0 +1,1 @@
+"""What fersearch costs and what it saves: ``python -m benchmarks NAME``, see docs/benchmarks.md."""

@@ -1,0 +1,40 @@
+"""Runs a benchmark by its name: ``python -m benchmarks NAME [options]``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+BENCHMARKS = {
+    "step": "images a second of training loops, replay beside online teachers",
+    "floor": "a student's step beside torchvision's network, and our loop beside its step",
+    "vectorize": "students trained in one program beside one after another",
+    "study": "a whole study beside a script written by hand with Optuna and MLflow",
+    "overhead": "what the search, the tracking and the start cost",
+    "scaling": "time against images, image size, trials, students and workers; memory",
+    "latency": "the student beside the baselines, one image at a time",
+    "replay": "seconds an epoch without a teacher, with replay, with the teacher online",
+    "precision": "bfloat16 beside float32",
+    "tracking": "milliseconds that MLflow costs a run",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the named benchmark, or say which there are."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] not in BENCHMARKS:
+        wanted = bool(words) and words[0] not in {"-h", "--help"}
+        output = sys.stderr if wanted else sys.stdout
+        if wanted:
+            print(f"there is no benchmark {words[0]!r}", file=output)
+        print("usage: python -m benchmarks NAME [options], NAME --help for those", file=output)
+        for name, what in BENCHMARKS.items():
+            print(f"  {name:<10} {what}", file=output)
+        return 2 if wanted else 0
+    importlib.import_module(f"benchmarks.{words[0]}").main(words[1:])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""A whole study beside a script written by hand with Optuna and MLflow, to the same accuracy.
+
+    python -m benchmarks study --trials 20 --seeds 3 --out results/
+
+Both search the same space on the same drawn faces, with the same budget and the same two first
+settings, seed by seed in turn. The script (``benchmarks/handwritten_study.py``) reads PNG files
+with PIL and asks its teacher at every step. Every epoch of either is noted with its time, counted
+from the start of the process. Printed are the seconds until all trials were over, and until either
+had reached the script's final best validation accuracy. Our study goes on after its search (it
+confirms over fresh seeds and tests once), which the script does not do: that time is given apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.harness import Recorder, add_common
+from fersearch.environment import usable_cores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Curve = list[tuple[float, float]]
+COLOURS = {"ours": "#1f3a5f", "script": "#c26a3d"}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a study went.
+
+    Attributes:
+        best: Seconds and best validation accuracy so far, where it rose.
+        search: Seconds until all trials were over.
+        total: Seconds until the process ended.
+    """
+
+    best: Curve
+    search: float
+    total: float
+
+    @property
+    def accuracy(self) -> float:
+        """The best validation accuracy in the end."""
+        return self.best[-1][1] if self.best else 0.0
+
+
+def course(events: Sequence[dict[str, Any]], *, start: float, end: float) -> Course:
+    """Turn noted epochs into a course; ``start`` and ``end`` are those of the process.
+
+    >>> course([{"time": 5, "accuracy": 0.2}, {"time": 6, "accuracy": 0.1}], start=1, end=11)
+    Course(best=[(4, 0.2)], search=10, total=10)
+    """
+    best: Curve = []
+    search = end - start
+    for event in sorted(events, key=lambda item: float(item["time"])):
+        seconds = event["time"] - start
+        if event.get("end") == "search":
+            search = seconds
+        elif "accuracy" in event and (not best or event["accuracy"] > best[-1][1]):
+            best.append((seconds, event["accuracy"]))
+    return Course(best, search, end - start)
+
+
+def time_to(best: Curve, accuracy: float) -> float | None:
+    """Return the seconds until ``accuracy`` was reached, None where it never was.
+
+    >>> time_to([(1.0, 0.3), (2.0, 0.5)], 0.4)
+    2.0
+    """
+    return next((seconds for seconds, value in best if value >= accuracy), None)
+
+
+def run(words: Sequence[str], events: Path, log: Path) -> Course:
+    """Run a study in a process of its own and return its course."""
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment.pop("OMP_NUM_THREADS", None)  # both are told their threads
+    events.unlink(missing_ok=True)
+    start = time.time()
+    with log.open("w", encoding="utf-8") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", *words], stdout=output, stderr=output, env=environment
+        )
+    end = time.time()
+    if done.returncode:
+        raise RuntimeError(f"{words[0]} failed:\n{log.read_text(encoding='utf-8')[-2000:]}")
+    told = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+    return course(told, start=start, end=end)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run both, seed by seed, and compare."""
+    parser = argparse.ArgumentParser(
+        prog="study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="synthetic:train=4000,val=1000,test=1000,image_size=48")
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--teacher-epochs", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=3, help="how many studies of each kind")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--confirm-seeds", type=int, default=3, help="of our confirmation")
+    parser.add_argument("--jobs", type=int, default=0, help="of ours; 0 is its own choice")
+    parser.add_argument("--threads", type=int, default=0, help="of the script; 0: all cores")
+    parser.add_argument("--loaders", type=int, default=0, help="the script's DataLoader processes")
+    parser.add_argument("--keep", type=Path, help="folder that keeps workspaces and pictures")
+    add_common(parser, rounds=None)
+    given = parser.parse_args(arguments)
+    record = Recorder("study", given)
+    with tempfile.TemporaryDirectory() as folder:
+        courses = measure(record, given, given.keep or Path(folder))
+    report(record, courses)
+    record.finish(lambda axes: draw(axes, courses))
+
+
+def measure(record: Recorder, given: argparse.Namespace, folder: Path) -> dict[str, list[Course]]:
+    """Run the studies in turn."""
+    from benchmarks.pictures import export_pictures
+    from fersearch.data import load_data
+    from fersearch.data.preprocessing import Preprocessing
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_data(given.data, cache=folder / "cache")
+    pictures = export_pictures(data, folder / f"pictures-{data.info.sha256[:12]}")
+    pixels = Preprocessing.of_training_images(data.train.images)
+    budget = {"trials": given.trials, "epochs": given.epochs, "batch_size": given.batch_size,
+              "teacher_epochs": given.teacher_epochs, "seeds": given.confirm_seeds}  # fmt: skip
+    courses: dict[str, list[Course]] = {"ours": [], "script": []}
+    for round_number in range(given.seeds):
+        seed = given.first_seed + round_number
+        homes = {
+            kind: Path(tempfile.mkdtemp(prefix=f"{kind}-{seed}-", dir=folder)) for kind in courses
+        }
+        settings = {f"budget.{name}": value for name, value in budget.items()}
+        commands = {
+            "ours": [
+                "benchmarks.study_ours", "--data", given.data, "--jobs", str(given.jobs),
+                "--settings", json.dumps({**settings, "search.seed": seed, "teacher.seed": seed}),
+            ],
+            "script": [
+                "benchmarks.handwritten_study", "--pictures", str(pictures),
+                "--trials", str(given.trials), "--epochs", str(given.epochs),
+                "--teacher-epochs", str(given.teacher_epochs),
+                "--batch-size", str(given.batch_size), "--seed", str(seed),
+                "--threads", str(given.threads or usable_cores()),
+                "--loaders", str(given.loaders),
+                "--mean", str(pixels.mean[0]), "--std", str(pixels.std[0]),
+            ],
+        }  # fmt: skip
+        # Every second seed starts with the other one.
+        for kind in sorted(commands, reverse=bool(round_number % 2)):
+            home = homes[kind]
+            events = home / "events.jsonl"
+            words = [*commands[kind], "--workspace", str(home), "--events", str(events)]
+            courses[kind].append(run(words, events, home / "log.txt"))
+            last = courses[kind][-1]
+            record.say(
+                f"  seed {seed}, {kind}: {last.search:.1f} s for {given.trials} trials, "
+                f"best validation accuracy {last.accuracy:.2%}"
+            )
+    return courses
+
+
+def report(record: Recorder, courses: dict[str, list[Course]]) -> None:
+    """Print and keep times and factors."""
+    ours, script = courses["ours"], courses["script"]
+    record.add("our search", [item.search for item in ours], "s", digits=1)
+    record.add("the script", [item.search for item in script], "s", digits=1)
+    record.add("our whole study", [item.total for item in ours], "s", digits=1)
+    record.compare("the script", "our search")
+    record.compare("the script", "our whole study")
+    rows = [
+        {
+            "script_best": theirs.accuracy,
+            "our_best": own.accuracy,
+            "script_seconds": time_to(theirs.best, theirs.accuracy),
+            "our_seconds": time_to(own.best, theirs.accuracy),
+        }
+        for own, theirs in zip(ours, script, strict=True)
+    ]
+    record.figures["to_the_scripts_best"] = rows
+    record.figures["courses"] = {
+        kind: [{"best": item.best, "search": item.search, "total": item.total} for item in items]
+        for kind, items in courses.items()
+    }
+    for row in rows:
+        reached = row["our_seconds"]
+        shown = "not reached by ours" if reached is None else f"ours after {reached:.1f} s"
+        record.say(
+            f"  script's best {row['script_best']:.2%} after {row['script_seconds'] or 0:.1f} s; "
+            f"{shown} (its best {row['our_best']:.2%})"
+        )
+    pairs = [
+        (row["script_seconds"], row["our_seconds"])
+        for row in rows
+        if row["script_seconds"] and row["our_seconds"]
+    ]
+    if pairs:
+        factors = [theirs / own for theirs, own in pairs]
+        record.figures["factors_to_the_scripts_best"] = factors
+        record.say(
+            f"  time to the script's best, script / ours: {statistics.median(factors):.2f} "
+            f"({min(factors):.2f}-{max(factors):.2f}), in {len(pairs)} of {len(rows)} seeds"
+        )
+
+
+def draw(axes: Axes, courses: dict[str, list[Course]]) -> None:
+    """Draw the best validation accuracy so far against time."""
+    for kind, items in courses.items():
+        for number, item in enumerate(items):
+            times = [seconds for seconds, _ in item.best] + [item.search]
+            values = [value for _, value in item.best] + [item.accuracy]
+            label = kind if number == 0 else None
+            axes.step(times, values, where="post", color=COLOURS[kind], label=label)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("best validation accuracy of a trial")
+    axes.legend()
+
+
+if __name__ == "__main__":
+    main()

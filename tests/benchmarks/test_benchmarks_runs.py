@@ -1,0 +1,156 @@
+"""The benchmarks on data of no size: what they write is there and adds up; no time is judged."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+
+from benchmarks import overhead, overhead_search, scaling, scaling_worker, step, study
+from benchmarks.loops import LoopSetup, make_loop
+from benchmarks.noise import make_noise
+from benchmarks.pictures import export_pictures
+
+
+def content(folder, name):
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def noise(tmp_path):
+    return make_noise(tmp_path / "noise", images=48, image_size=16)
+
+
+def test_every_picture_is_exported_once_under_its_class(tiny_data, tmp_path):
+    folder = export_pictures(tiny_data, tmp_path / "pictures")
+    for name, count in tiny_data.info.totals.items():
+        assert len(list((folder / name).glob("*/*.png"))) == count
+        assert sorted(path.name for path in (folder / name).iterdir()) == sorted(
+            tiny_data.info.classes
+        )
+    for label, count in tiny_data.info.counts["train"].items():
+        assert len(list((folder / "train" / label).glob("*.png"))) == count
+
+
+def test_exported_pictures_are_those_of_the_store(tiny_data, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    folder = export_pictures(tiny_data, tmp_path / "pictures")
+    label = tiny_data.info.classes[tiny_data.train.labels[5]]
+    with Image.open(folder / "train" / label / "000005.png") as picture:
+        assert np.array_equal(np.asarray(picture), tiny_data.train.images[5, 0])
+
+
+@pytest.mark.usefixtures("tiny_plugin")
+@pytest.mark.parametrize("name", ["floor", "replay", "online", "plain"])
+def test_every_loop_trains_whole_batches_of_all_images(name, tmp_path):
+    setup = LoopSetup(
+        folder=tmp_path,
+        images=35,
+        image_size=16,
+        batch_size=16,
+        student="tiny_student",
+        teacher="tiny_teacher",
+    )
+    epoch = make_loop(name, setup)
+    assert epoch() == 32
+    assert epoch() == 32
+
+
+@pytest.mark.usefixtures("tiny_plugin")
+def test_the_steps_are_compared_round_by_round(tmp_path):
+    words = "--images 32 --batch-size 16 --image-size 16 --rounds 2 --no-pairs --threads 1"
+    models = "--student tiny_student --teacher tiny_teacher --only floor --only replay"
+    step.main([*words.split(), *models.split(), "--out", str(tmp_path)])
+    found = content(tmp_path, "step")
+    ratios = [
+        ours / floor
+        for ours, floor in zip(
+            found["series"]["replay"]["values"], found["series"]["floor"]["values"], strict=True
+        )
+    ]
+    assert found["ratios"]["replay / floor"]["low"] == pytest.approx(min(ratios))
+    assert found["ratios"]["replay / floor"]["high"] == pytest.approx(max(ratios))
+
+
+def test_both_searches_run_the_trials_that_were_asked_for(noise, tmp_path):
+    spec = overhead_search.make_spec(6, 3, sampler="random", pruner="none")
+    for home, search in (
+        ("ours", lambda folder: overhead_search.our_search(spec, noise, folder)),
+        ("bare", lambda folder: overhead_search.bare_search(spec, folder)),
+    ):
+        (tmp_path / home).mkdir()
+        times = search(tmp_path / home)
+        assert len(times) == 7
+        assert times == sorted(times)
+    records = list((tmp_path / "ours" / "studies" / "distill" / "runs").glob("trial-*.json"))
+    assert len(records) == 6
+
+
+def test_milliseconds_a_trial_and_by_block():
+    times = [0.0, *(0.002 * number for number in range(1, 121))]
+    assert overhead_search.per_trial(times) == pytest.approx(2.0)
+    assert overhead_search.by_block(times) == pytest.approx([2.0, 2.0, 2.0])
+
+
+def test_the_overhead_of_the_search_is_written(tmp_path):
+    words = "--part search --trials 4 --epochs 2 --rounds 1 --sampler random --out"
+    overhead.main([*words.split(), str(tmp_path)])
+    found = content(tmp_path, "overhead")
+    ours, bare = (found["series"][name]["values"] for name in ("our search", "bare Optuna"))
+    assert found["ratios"]["our search / bare Optuna"]["median"] == pytest.approx(ours[0] / bare[0])
+
+
+@pytest.mark.usefixtures("tiny_plugin")
+def test_the_worker_tells_speed_and_memory(noise, capsys):
+    options = f"--store {noise.path} --images 48 --image-size 16 --batch-size 16 --steps 2"
+    scaling_worker.main([*options.split(), "--student", "tiny_student"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["images_per_second"] > 0
+    assert set(found["growth"]) == {"VmRSS", "RssAnon", "RssFile"}
+
+
+def test_a_long_search_is_measured_early_and_late(tmp_path):
+    given = argparse.Namespace(trials=[2, 5], out=None)
+    record = scaling.Recorder("scaling", given)
+    scaling.measure_trials(record, given, tmp_path)
+    rows = record.figures["trials"]
+    assert list(rows) == ["2", "5"]
+    assert 0 < rows["2"]["ours_in_all"] < rows["5"]["ours_in_all"]
+
+
+def test_noise_is_made_once_and_opened_again(noise):
+    before = noise.train.images[3].copy()
+    again = make_noise(noise.path, images=48, image_size=16)
+    assert (again.train.images[3] == before).all()
+    assert len(again.train) == 48
+
+
+def test_a_course_keeps_the_times_at_which_the_best_rose():
+    events = [
+        {"time": 12.0, "accuracy": 0.4},
+        {"time": 11.0, "accuracy": 0.3},
+        {"time": 13.0, "accuracy": 0.35},
+        {"time": 14.0, "end": "search"},
+    ]
+    found = study.course(events, start=10.0, end=20.0)
+    assert found.best == [(1.0, 0.3), (2.0, 0.4)]
+    assert (found.search, found.total, found.accuracy) == (4.0, 10.0, 0.4)
+    assert study.time_to(found.best, 0.4) == 2.0
+    assert study.time_to(found.best, 0.5) is None
+
+
+def test_the_factor_counts_seeds_in_which_both_reached_the_scripts_best(tmp_path):
+    record = study.Recorder("study", argparse.Namespace(out=tmp_path))
+    courses = {
+        "ours": [study.Course([(5.0, 0.6)], 8.0, 9.0), study.Course([(5.0, 0.2)], 8.0, 9.0)],
+        "script": [study.Course([(20.0, 0.5)], 24.0, 24.0), study.Course([(9.0, 0.5)], 16.0, 16.0)],
+    }
+    study.report(record, courses)
+    record.finish(lambda axes: study.draw(axes, courses))
+    found = content(tmp_path, "study")
+    assert found["figures"]["factors_to_the_scripts_best"] == [4.0]
+    assert found["figures"]["to_the_scripts_best"][1]["our_seconds"] is None
+    assert found["ratios"]["the script / our search"]["median"] == 2.5
