@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fersearch.errors import InputError
 from fersearch.records import to_plain
 from fersearch.report import (
     draw_confusion,
@@ -18,6 +19,7 @@ from fersearch.report import (
     summary_cells,
     summary_rows,
     summary_text,
+    under_limit,
     write_study_report,
 )
 from fersearch.report.text import code_block, code_span, escape_markdown, format_value
@@ -251,3 +253,9 @@ def test_importing_reports_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
+def test_a_limit_on_the_latency_is_above_zero(limit: float) -> None:
+    with pytest.raises(InputError, match="must be above 0 ms but is"):
+        under_limit({"name": "small", "front": []}, limit)
