@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fersearch.api.backbones_page import write_page
 from fersearch.api.setup import Place, load_plugins, prepare
+from fersearch.api.students import size_notes
 from fersearch.api.studies import run_study, with_settings
+from fersearch.data import DataInfo
 from fersearch.errors import FersearchError, InputError
 from fersearch.files import file_lock, write_json
-from fersearch.models import create, parameter_count
 from fersearch.models.students import Students, match_students, read_count, resolve_students
 from fersearch.records import to_plain
 from fersearch.report.backbones import (
@@ -171,8 +170,6 @@ class _Run:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.protocol: dict[str, Any] = {}
-        self.classes = 0
-        self.image_size = 0
 
     def tell(self, message: str) -> None:
         """Tell the listener something worth a line of its own."""
@@ -198,11 +195,10 @@ class _Run:
             models=[(teacher.model, teacher.options)],
             dropout=training.dropout,
         ).dataset.info
-        self.classes, self.image_size = len(info.classes), info.image_size
         found = resolve_students(
             patterns,
-            classes=self.classes,
-            image_size=self.image_size,
+            classes=len(info.classes),
+            image_size=info.image_size,
             max_params=max_params,
             max_macs=max_macs,
             dropout=training.dropout,
@@ -213,7 +209,7 @@ class _Run:
         found = self.with_short_names(found)
         for name, reason in found.refused.items():
             self.tell(f"note: left out: {naming(name, reason)}")
-        self.describe(found)
+        self.describe(found, info)
         return found
 
     def study_of(self, student: str) -> str:
@@ -237,24 +233,13 @@ class _Run:
             )
         return dataclasses.replace(found, accepted=tuple(accepted), refused=refused)
 
-    def describe(self, found: Students) -> None:
+    def describe(self, found: Students, info: DataInfo) -> None:
         """Tell which students there are, and what is unusual about them."""
-        teacher = self.spec.teacher
-        with torch.device("meta"):
-            network = create(
-                teacher.model,
-                num_classes=self.classes,
-                image_size=self.image_size,
-                **dict[str, Any](teacher.options),
-            )
-        size = parameter_count(network)
         self.tell(f"students: {', '.join(student.name for student in found.accepted)}")
+        # Every student's own study tells of its size.
+        sizes = {student.name: student.params for student in found.accepted}
+        self.notes += size_notes(sizes, self.spec, info)
         for student in found.accepted:
-            if student.params > size:
-                self.note(
-                    f"{student.name} has more parameters ({student.params:,}) than the teacher "
-                    f"{teacher.model} ({size:,})"
-                )
             if not student.drops_out:
                 self.note(f"{student.name} ignores drop_rate: it is trained without dropout")
 

@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import torch
+
 from fersearch.data import DataInfo
 from fersearch.errors import InputError
-from fersearch.models import create
+from fersearch.models import create, parameter_count
 from fersearch.models.students import resolve_students
 from fersearch.spec import CategoricalParameter, Scalar, StudySpec, override
 
-__all__ = ["searched_sizes", "searches_students", "student_patterns", "with_students"]
+__all__ = [
+    "count_parameters",
+    "searched_sizes",
+    "searches_students",
+    "size_notes",
+    "student_patterns",
+    "with_students",
+]
 
 
 def student_patterns(spec: StudySpec) -> tuple[str, ...]:
@@ -91,3 +100,32 @@ def _check(name: str, options: Mapping[str, Scalar], info: DataInfo) -> None:
             f"{name} cannot work at {options['input_size']} px: {error.message}",
             "leave that size or that student out",
         ) from error
+
+
+def size_notes(sizes: Mapping[str, int], spec: StudySpec, info: DataInfo) -> list[str]:
+    """Return a note for each student that has more parameters than its teacher.
+
+    Args:
+        sizes: Parameters of the students, by timm name.
+        spec: The study.
+        info: The data: classes and image size.
+    """
+    teacher = spec.teacher
+    most = count_parameters(teacher.model, teacher.options, info)
+    return [
+        f"{name} has more parameters ({count:,}) than the teacher {teacher.model} ({most:,})"
+        for name, count in sizes.items()
+        if count > most
+    ]
+
+
+def count_parameters(name: str, options: Mapping[str, Any], info: DataInfo) -> int:
+    """Return how many parameters a network for these data has, at no cost of memory."""
+    with torch.device("meta"):
+        network = create(
+            name,
+            num_classes=len(info.classes),
+            image_size=info.image_size,
+            **dict[str, Any](options),
+        )
+    return parameter_count(network)
