@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fersearch.api.backbones_page import write_page
 from fersearch.api.setup import Place, load_plugins, prepare
+from fersearch.api.students import check_works_at, searched_sizes, size_notes
 from fersearch.api.studies import run_study, with_settings
+from fersearch.data import DataInfo
 from fersearch.errors import FersearchError, InputError
 from fersearch.files import file_lock, write_json
-from fersearch.models import create, parameter_count
 from fersearch.models.students import Students, match_students, read_count, resolve_students
 from fersearch.records import to_plain
 from fersearch.report.backbones import (
@@ -26,7 +25,13 @@ from fersearch.report.backbones import (
     student_row,
     write_backbones_report,
 )
-from fersearch.search import Listener, StudyFolder, StudyProgress, ignore_progress
+from fersearch.search import (
+    Listener,
+    StudyFolder,
+    StudyProgress,
+    TooSlowError,
+    ignore_progress,
+)
 from fersearch.search.folder import BACKBONES
 from fersearch.spec import StudySpec, load_study
 
@@ -146,6 +151,12 @@ def _check(spec: StudySpec, patterns: Sequence[str], *limits: float | str | None
             f"the study {spec.name} searches the student itself",
             "run it as an ordinary study, or take [space.student] out of it",
         )
+    if spec.search.costs and len(searched_sizes(spec)) < 2:
+        raise InputError(
+            f"{' and '.join(spec.search.costs)} would be the same for every trial: each of these "
+            "students has a search of its own, at one size",
+            "give --input-size several times, or search among them: fersearch study distill",
+        )
     for value, what in zip(limits, ("max_params", "max_macs"), strict=True):
         read_count(value, what)
     match_students(patterns)
@@ -171,8 +182,6 @@ class _Run:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.protocol: dict[str, Any] = {}
-        self.classes = 0
-        self.image_size = 0
 
     def tell(self, message: str) -> None:
         """Tell the listener something worth a line of its own."""
@@ -198,11 +207,10 @@ class _Run:
             models=[(teacher.model, teacher.options)],
             dropout=training.dropout,
         ).dataset.info
-        self.classes, self.image_size = len(info.classes), info.image_size
         found = resolve_students(
             patterns,
-            classes=self.classes,
-            image_size=self.image_size,
+            classes=len(info.classes),
+            image_size=info.image_size,
             max_params=max_params,
             max_macs=max_macs,
             dropout=training.dropout,
@@ -210,15 +218,36 @@ class _Run:
             adapt=True,
             tell=self.tell,
         )
-        found = self.with_short_names(found)
+        found = self.with_short_names(self.with_sizes(found, info))
         for name, reason in found.refused.items():
             self.tell(f"note: left out: {naming(name, reason)}")
-        self.describe(found)
+        self.describe(found, info)
         return found
 
     def study_of(self, student: str) -> str:
         """Return the name of a student's study."""
         return f"{self.home.name}-{student}"
+
+    def with_sizes(self, found: Students, info: DataInfo) -> Students:
+        """Refuse students that cannot work at a size that is searched."""
+        sizes, dropout = searched_sizes(self.spec), self.spec.training.dropout
+        accepted, refused = [], dict(found.refused)
+        for student in found.accepted:
+            own = student.options
+            try:
+                for size in sizes:
+                    check_works_at(student.name, size, info, dropout=dropout, options=own)
+            except InputError as error:
+                refused[student.name] = error.message
+            else:
+                accepted.append(student)
+        if not accepted:
+            raise InputError(
+                f"no student can work at {' and '.join(map(str, sizes))} px: "
+                f"{'; '.join(refused.values())}",
+                "name another --input-size, or other students",
+            )
+        return dataclasses.replace(found, accepted=tuple(accepted), refused=refused)
 
     def with_short_names(self, found: Students) -> Students:
         """Refuse students whose study could not be named after them."""
@@ -237,24 +266,13 @@ class _Run:
             )
         return dataclasses.replace(found, accepted=tuple(accepted), refused=refused)
 
-    def describe(self, found: Students) -> None:
+    def describe(self, found: Students, info: DataInfo) -> None:
         """Tell which students there are, and what is unusual about them."""
-        teacher = self.spec.teacher
-        with torch.device("meta"):
-            network = create(
-                teacher.model,
-                num_classes=self.classes,
-                image_size=self.image_size,
-                **dict[str, Any](teacher.options),
-            )
-        size = parameter_count(network)
         self.tell(f"students: {', '.join(student.name for student in found.accepted)}")
+        # Every student's own study tells of its size.
+        sizes = {student.name: student.params for student in found.accepted}
+        self.notes += size_notes(sizes, self.spec, info)
         for student in found.accepted:
-            if student.params > size:
-                self.note(
-                    f"{student.name} has more parameters ({student.params:,}) than the teacher "
-                    f"{teacher.model} ({size:,})"
-                )
             if not student.drops_out:
                 self.note(f"{student.name} ignores drop_rate: it is trained without dropout")
 
@@ -297,9 +315,9 @@ class _Run:
                     listener=self.listener,
                     **{**place, "name": name, "on_data": None, "on_decode": None},
                 )
-            except InputError:
-                raise
             except FersearchError as error:
+                if isinstance(error, InputError) and not isinstance(error, TooSlowError):
+                    raise
                 failed[student.name] = str(error)
                 self.tell(f"{student.name} has no result: {error}; the others go on")
                 continue

@@ -6,13 +6,24 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import torch
+
 from fersearch.data import DataInfo
 from fersearch.errors import InputError
-from fersearch.models import create
+from fersearch.models import create, parameter_count
 from fersearch.models.students import resolve_students
+from fersearch.models.trainable import check_trainable
 from fersearch.spec import CategoricalParameter, Scalar, StudySpec, override
 
-__all__ = ["searched_sizes", "searches_students", "student_patterns", "with_students"]
+__all__ = [
+    "check_works_at",
+    "count_parameters",
+    "searched_sizes",
+    "searches_students",
+    "size_notes",
+    "student_patterns",
+    "with_students",
+]
 
 
 def student_patterns(spec: StudySpec) -> tuple[str, ...]:
@@ -73,21 +84,68 @@ def with_students(spec: StudySpec, info: DataInfo) -> tuple[StudySpec, tuple[str
     if sizes:
         first["input_size"] = max(sizes)
     changes["enqueue"] = [{**first, **point} for point in spec.enqueue]
+    training = spec.training
     for name, size in product(names, sizes):
-        _check(name, {"input_size": size}, info)
+        # Another student does not inherit the options of the study's own.
+        own = training.student_options if name == training.student else {}
+        check_works_at(name, size, info, dropout=training.dropout, options=own)
     return override(spec, changes, source="the options"), tuple(notes)
 
 
-def _check(name: str, options: Mapping[str, Scalar], info: DataInfo) -> None:
+def check_works_at(
+    name: str, size: int, info: DataInfo, *, dropout: float, options: Mapping[str, Any]
+) -> None:
+    """Refuse a student that cannot be trained at a size that is searched.
+
+    Args:
+        name: Its timm name.
+        size: ``input_size`` in pixels.
+        info: The data: classes and image size.
+        dropout: Dropout rate before the classifier.
+        options: Its other options.
+
+    Raises:
+        InputError: It cannot.
+    """
     try:
-        create(
+        check_trainable(
+            name,
+            classes=len(info.classes),
+            image_size=info.image_size,
+            dropout=dropout,
+            options={**options, "input_size": size},
+        )
+    except InputError as error:
+        raise InputError(
+            f"{name} cannot work at {size} px: {error.message}",
+            "leave that size or that student out",
+        ) from error
+
+
+def size_notes(sizes: Mapping[str, int], spec: StudySpec, info: DataInfo) -> list[str]:
+    """Return a note for each student that has more parameters than its teacher.
+
+    Args:
+        sizes: Parameters of the students, by timm name.
+        spec: The study.
+        info: The data: classes and image size.
+    """
+    teacher = spec.teacher
+    most = count_parameters(teacher.model, teacher.options, info)
+    return [
+        f"{name} has more parameters ({count:,}) than the teacher {teacher.model} ({most:,})"
+        for name, count in sizes.items()
+        if count > most
+    ]
+
+
+def count_parameters(name: str, options: Mapping[str, Any], info: DataInfo) -> int:
+    """Return how many parameters a network for these data has, at no cost of memory."""
+    with torch.device("meta"):
+        network = create(
             name,
             num_classes=len(info.classes),
             image_size=info.image_size,
             **dict[str, Any](options),
         )
-    except InputError as error:
-        raise InputError(
-            f"{name} cannot work at {options['input_size']} px: {error.message}",
-            "leave that size or that student out",
-        ) from error
+    return parameter_count(network)

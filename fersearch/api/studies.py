@@ -12,8 +12,10 @@ from fersearch.api.inputs import checked_weights
 from fersearch.api.setup import Place, Prepared, load_plugins, open_tracker, prepare
 from fersearch.api.stacking import check_vectorize, trials_together
 from fersearch.api.students import (
+    count_parameters,
     searched_sizes,
     searches_students,
+    size_notes,
     student_patterns,
     with_students,
 )
@@ -141,6 +143,7 @@ def run_study(
         spec, left_out = with_students(spec, prepared.dataset.info)
         notes += left_out
         check_objectives(spec)
+    notes += _size_notes(spec, prepared)
     together, how = trials_together(
         where.vectorize,
         spec,
@@ -221,6 +224,15 @@ def _weight_notes(spec: StudySpec, prepared: Prepared, weights: str) -> list[str
         **dict[str, Any](spec.teacher.options),
     )
     return [f"teacher weights: {load_weights(network, Path(weights)).summary}"]
+
+
+def _size_notes(spec: StudySpec, prepared: Prepared) -> list[str]:
+    """Say which students are larger than their teacher."""
+    info, training = prepared.dataset.info, spec.training
+    names = student_patterns(spec) or (training.student,)
+    own = {training.student: training.student_options}
+    sizes = {name: count_parameters(name, own.get(name, {}), info) for name in names}
+    return size_notes(sizes, spec, info)
 
 
 def with_settings(spec: StudySpec, settings: dict[str, object]) -> StudySpec:

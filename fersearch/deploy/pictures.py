@@ -62,6 +62,9 @@ def choose_files(arguments: Sequence[str | Path]) -> Chosen:
     skipped: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument).expanduser()
+        if not str(argument):  # an unset variable of a shell, which a path takes for this folder
+            files.setdefault(path, "an empty name")
+            continue
         pattern = glob.has_magic(str(argument)) and not os.path.lexists(path)
         if pattern:
             found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207

@@ -23,7 +23,7 @@ from torch import nn
 
 from fersearch.errors import InputError
 from fersearch.files import atomic_folder, ensure_folder, write_json
-from fersearch.models.factory import create
+from fersearch.models.factory import check_name, create
 from fersearch.records import to_plain
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "BundleConfig", "load_bundle", "save_bundle"]
@@ -124,6 +124,12 @@ def load_bundle(folder: Path) -> tuple[nn.Module, BundleConfig]:
         )
     # A saved model brings its own weights: whatever its options say, none are fetched or read.
     options = {key: item for key, item in config.model_options.items() if key not in _NOT_OPTIONS}
+    try:
+        check_name(config.model)
+    except InputError as error:
+        raise InputError(
+            f"{folder}: {error.message}", "a model of your own comes in with --plugin FILE"
+        ) from error
     model = create(
         config.model,
         num_classes=len(config.classes),

@@ -201,6 +201,11 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         "A student is on a Pareto front when no other is at least as accurate and costs less; "
         "neighbours whose intervals overlap may change places with other seeds or images.",
     ]
+    if any(int8_accuracy(row) is not None for row in rows):
+        found.append(
+            "int8 accuracy: the 8-bit file of one network, the one that is handed out; accuracy is "
+            "the mean over the seeds, in float32."
+        )
     if any(latency["unsteady"] for row in rows for latency in row["latency"].values()):
         found.append("?: unsteady latency, something else was running (p50 / min above 1.3).")
     found += [str(note) for note in result["notes"]]

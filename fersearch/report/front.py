@@ -112,8 +112,11 @@ def under_limit(result: Mapping[str, Any], max_latency_ms: float) -> Mapping[str
         max_latency_ms: The limit on the median latency in milliseconds.
 
     Raises:
-        InputError: The study has no front or no latencies, or all its points are slower.
+        InputError: The limit is not above 0, the study has no front or no latencies, or all its
+            points are slower.
     """
+    if not max_latency_ms > 0:  # a NaN is not either
+        raise InputError(f"the limit on the latency must be above 0 ms but is {max_latency_ms:g}")
     front: Sequence[Mapping[str, Any]] = result.get("front", ())
     if not front:
         raise InputError(

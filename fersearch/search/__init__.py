@@ -5,6 +5,7 @@ from fersearch.search.folder import StudyFolder
 from fersearch.search.grid import grid_cells, run_grid
 from fersearch.search.importance import parameter_importances
 from fersearch.search.objectives import RunPlan, StudyContext, distillation
+from fersearch.search.pareto import TooSlowError
 from fersearch.search.progress import Listener, StudyProgress, ignore_progress
 from fersearch.search.protocol import Protocol, make_protocol
 from fersearch.search.run import run_study
@@ -28,6 +29,7 @@ __all__ = [
     "StudyFolder",
     "StudyProgress",
     "StudySettings",
+    "TooSlowError",
     "check_storage",
     "default_storage_url",
     "distillation",

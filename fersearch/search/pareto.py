@@ -29,12 +29,16 @@ from fersearch.search.scheduler import Scheduler
 from fersearch.spec import Scalar
 from fersearch.stats import crowding, knee, pareto_front
 
-__all__ = ["ParetoRunner", "points_to_confirm"]
+__all__ = ["ParetoRunner", "TooSlowError", "points_to_confirm"]
 
 PRUNING = (
     "a trial is pruned when, after a quarter of the epochs, it lies below the median of the "
     "earlier trials of students that cost no more"
 )
+
+
+class TooSlowError(InputError):
+    """No student of a study keeps its limit on the latency."""
 
 
 class ParetoRunner(StudyRunner):
@@ -73,7 +77,7 @@ class ParetoRunner(StudyRunner):
         """Refuse a limit that no student keeps, before any of them is trained.
 
         Raises:
-            InputError: All are slower.
+            TooSlowError: All are slower.
         """
         limit = self.spec.search.max_latency_ms
         if limit is None:
@@ -81,7 +85,7 @@ class ParetoRunner(StudyRunner):
         known = {item.model: item.of("latency") for item in self.table.students.values()}
         fastest = min(known, key=lambda model: known[model])
         if known[fastest] > limit:
-            raise InputError(
+            raise TooSlowError(
                 f"no student of this study takes {limit:g} ms or less on this machine: the fastest "
                 f"is {fastest} with {known[fastest]:.3g} ms",
                 "raise --max-latency-ms, or add a smaller --student or --input-size",

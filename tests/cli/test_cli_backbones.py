@@ -246,6 +246,39 @@ def test_a_student_that_is_larger_than_the_teacher_is_noted(place, file, tiny_pl
     assert any("has more parameters" in note and "tiny_teacher" in note for note in notes)
 
 
+def test_a_student_that_cannot_work_at_the_input_size_is_left_out(place, file, tiny_plugin, capsys):
+    """vit_tiny_patch16_224 has patches of 16 px, which divide the images' 16 px and not 24 px."""
+    students = ("--student", "vit_tiny_patch16_224", "--student", "tiny_student")
+    arguments = options(tiny_plugin, "--no-track", "--json", *students, "--input-size", "24")
+    assert typed("study", str(file), *arguments, "--no-export") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in content["students"]] == ["tiny_student"]
+    assert "would leave out the last 8 of 24 px" in content["refused"]["vit_tiny_patch16_224"]
+    one = options(tiny_plugin, "--no-track", *students[:2], "--input-size", "24")
+    assert typed("study", str(file), *one) == 2
+    assert "no student can work at 24 px: vit_tiny" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_student_that_is_too_slow_does_not_end_the_others(
+    place, file, tiny_plugin, capsys, monkeypatch
+):
+    from fersearch.search import TooSlowError
+    from fersearch.search.pareto import ParetoRunner
+
+    def check_limit(self: ParetoRunner) -> None:
+        if self.spec.training.student == "tiny_wide":
+            raise TooSlowError("the fastest is tiny_wide")
+
+    monkeypatch.setattr(ParetoRunner, "check_limit", check_limit)
+    arguments = ["--student", "tiny_wide", "--student", "tiny_student", "--no-track", "--json"]
+    arguments += ["--objective", "accuracy", "--objective", "macs", "--no-export"]
+    arguments += ["--input-size", "16", "--input-size", "20"]
+    assert typed("study", str(file), *options(tiny_plugin, *arguments)) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in content["students"]] == ["tiny_student"]
+    assert content["failed"] == {"tiny_wide": "the fastest is tiny_wide"}
+
+
 @pytest.mark.slow
 def test_a_student_for_grey_images_is_given_colour(place, file, tiny_plugin):
     arguments = options(tiny_plugin, "--no-track", "--student", "odd_grey")
@@ -276,7 +309,7 @@ def test_limits_are_options(place, file, tiny_plugin, capsys):
         (("--name", "a/b"), "the name of a study cannot be"),
         (("--name", "x" * 60, "--student", "tiny_wide"), "a shorter --name"),
         (("--trials", "0"), "trials must be at least 1"),
-        (("--objective", "accuracy", "--objective", "params"), "the same for every trial"),
+        (("--objective", "accuracy", "--objective", "params"), "a search of its own, at one size"),
         (("--teacher", "resnet_18"), "unknown model"),
     ],
 )

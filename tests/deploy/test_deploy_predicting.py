@@ -288,6 +288,13 @@ def test_files_folders_and_patterns_are_chosen_once_each(tmp_path, monkeypatch):
     assert [str(path) for path, _ in found] == ["a/deep/3.gif", "a/notes.txt"]
 
 
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noise(4, 4).save("face.png")
+    (chosen,) = choose_files([""]).files
+    assert chosen[1] == "an empty name"
+
+
 def test_alignment_is_named_rightly_or_refused(model, kinds):
     with pytest.raises(InputError, match="did you mean faces"):
         predict(model, [kinds["photo.jpg"]], align="face")

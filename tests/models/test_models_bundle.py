@@ -128,7 +128,10 @@ def test_folders_that_are_no_bundles_are_refused(tmp_path: Path) -> None:
         ({"format_version": None}, "format version None"),
         ({"classes": None}, "damaged: classes missing"),
         ({"image_size": "48", "metrics": []}, "damaged: image_size, metrics missing"),
-        ({"model": "shufflenet_v2_x9"}, "unknown model"),
+        (
+            {"model": "shufflenet_v2_x9"},
+            "unknown model .*; a model of your own comes in with --plu",
+        ),
         ({"model_options": {"stem": "wide"}}, "unknown stem"),
         ({"classes": ["one", "two"]}, "do not fit shufflenet_v2_x0_5"),
         ({"weights_sha256": "0"}, "is not the file that config.json describes"),

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fersearch.errors import InputError
 from fersearch.records import to_plain
 from fersearch.report import (
+    backbones_text,
     draw_confusion,
     gain_sentence,
     summary_cells,
     summary_rows,
     summary_text,
+    under_limit,
     write_study_report,
 )
 from fersearch.report.text import code_block, code_span, escape_markdown, format_value
@@ -251,3 +254,36 @@ def test_importing_reports_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
+def test_a_limit_on_the_latency_is_above_zero(limit: float) -> None:
+    with pytest.raises(InputError, match="must be above 0 ms but is"):
+        under_limit({"name": "small", "front": []}, limit)
+
+
+def test_the_table_of_students_says_whose_int8_accuracy_it_is() -> None:
+    block = {"accuracy": 0.5, "accuracy_ci95": [0.4, 0.6], "macro_f1": 0.5}
+    row = {
+        "name": "one",
+        "test": {"distilled": block},
+        "gain": {"accuracy": 0.0, "ci95": [-0.1, 0.1]},
+        "params": 10,
+        "macs": 10,
+        "file_mb": 0.1,
+        "latency": {},
+        "deployed": {"int8_accuracy": 0.625},
+    }
+    study = {
+        "students": [row],
+        "fronts": {},
+        "rule": "",
+        "notes": [],
+        "refused": {},
+        "failed": {},
+        "over_limit": [],
+        "protocol": {"n_test": 8, "data": "synthetic", "data_kind": "synthetic", "label_rule": ""},
+    }
+    assert "int8 accuracy: the 8-bit file of one network" in backbones_text(study)
+    row["deployed"] = None
+    assert "int8" not in backbones_text(study)

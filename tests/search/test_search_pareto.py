@@ -141,6 +141,20 @@ def test_the_size_that_the_student_works_at_can_be_searched(run):
     assert costs[20]["params"] == costs[None]["params"]
 
 
+def test_a_size_that_the_students_patches_do_not_divide_is_refused(run):
+    with pytest.raises(InputError, match=r"cannot work at 24 px: .* would leave out the last 8 of"):
+        run(costs=("macs",), students=("vit_tiny_patch16_224",), **{
+            "space.input_size": {"kind": "categorical", "choices": [16, 24]},
+        })  # fmt: skip
+
+
+def test_a_student_that_is_larger_than_its_teacher_is_noted(run):
+    result = run(costs=(), students=("tiny_wide",), **{"budget.trials": 2})
+    note = "tiny_wide has more parameters (6,128) than the teacher tiny_teacher (2,936)"
+    assert note in result.content["notes"]
+    assert note in result.report.read_text().replace("\\", "")
+
+
 def test_several_students_without_costs_are_searched_for_the_best(run):
     result = run(costs=(), **{"budget.trials": 6})
     assert "front" not in result.content
