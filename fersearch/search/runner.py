@@ -162,19 +162,23 @@ class StudyRunner(Session):
         self.store_protocol(study)
         self.open_tracking()
         finished = self.folder.load_result()
-        if finished is not None and self._still_holds(finished):
+        if finished is not None and self._still_holds(finished) and self.book.ended():
             return finished
         with self.ending_tracked():
-            return self._work(study, started)
+            return self._work(study, started, finished)
 
     def prepare(self, study: Study) -> None:
         """Do what has to be done before the first trial."""
 
-    def _work(self, study: Study, started: float) -> dict[str, Any]:
+    def _work(
+        self, study: Study, started: float, finished: dict[str, Any] | None
+    ) -> dict[str, Any]:
         pool = make_pool(self.settings.jobs, plugins=self.settings.plugins)
         try:
             scheduler = self.scheduler(pool)
             self.search(scheduler)
+            if finished is not None and self._still_holds(finished):
+                return finished  # no time for another trial: there is nothing new to test
             self.timed("search", started)
             mark = time.monotonic()
             confirmation = self.confirm(scheduler)
@@ -207,12 +211,10 @@ class StudyRunner(Session):
         return self.write(study, confirmation, evaluation, started)
 
     def _still_holds(self, result: dict[str, Any]) -> bool:
-        """Return whether nothing has been asked for since the result was written."""
-        counts = self.book.counts()
+        """Return whether no trial has ended since the result was written."""
         return (
             result.get("study_hash") == self.protocol.study_hash
-            and result.get("trials") == counts
-            and self.book.ended()
+            and result.get("trials") == self.book.counts()
         )
 
     def row_plans(self, confirmation: Confirmation, teacher: TrainJob | None) -> list[RowPlan]:

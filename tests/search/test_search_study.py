@@ -100,6 +100,17 @@ def test_running_a_finished_study_again_changes_nothing_and_tests_nothing(run):
     assert len((first.folder / "test_reads.jsonl").read_text().splitlines()) == 1
 
 
+def test_without_time_for_another_trial_nothing_is_tested_again(run):
+    first = run(timeout=0.0)
+    assert sum(first.content["trials"].values()) < 6
+    again = run(timeout=0.0)
+    assert again.content == first.content
+    assert len((first.folder / "test_reads.jsonl").read_text().splitlines()) == 1
+    whole = run()
+    assert sum(whole.content["trials"].values()) == 6
+    assert whole.content["test_reads"] == 2
+
+
 def test_more_trials_continue_the_study_and_equal_one_straight_through(run, tmp_path):
     run(settings={"budget.trials": 4})
     run(settings={"budget.trials": 8})
