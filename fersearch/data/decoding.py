@@ -69,11 +69,13 @@ def decode_reason(error: Exception) -> str:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits to 8: Pillow's own conversion would clip.
+    """Scale 16 bits to 8: Pillow's own conversion would clip. Lab becomes RGB.
 
     Raises:
         PictureError: The pixels have no known range.
     """
+    if image.mode == "LAB":
+        return image.convert("RGB")  # Pillow knows no way from Lab to grey
     if image.mode == "F":
         raise PictureError("floating-point pixels of unknown range, save it with 8 or 16 bits")
     if not image.mode.startswith("I"):

@@ -58,6 +58,7 @@ def write_kinds(folder: Path) -> dict[str, Path]:
         "photo.jpg": lambda path: noise(301, 200).save(path, quality=80),
         "turned.jpg": lambda path: noise(60, 30).save(path, exif=exif),
         "cmyk.jpg": lambda path: noise(40, 30).convert("CMYK").save(path),
+        "lab.tif": lambda path: noise(40, 30).convert("LAB").save(path),
         "palette.png": lambda path: noise(40, 30).quantize(16).save(path),
         "clear.png": lambda path: noise(40, 30, 4).save(path),
         "deep.png": lambda path: Image.fromarray(wide).save(path),
