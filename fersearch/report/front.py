@@ -90,6 +90,12 @@ def front_sentences(result: Mapping[str, Any]) -> list[str]:
             f"Latency: median of one image of {known['image_size']} px in {known['runtime']}, "
             f"{known['threads']} thread, {known['host']}; measured once before the search."
         )
+        unsteady = sum(bool(item.get("unsteady")) for item in latencies)
+        if unsteady:
+            sentences.append(
+                f"Other programs disturbed {unsteady} of these {len(latencies)} measurements (the "
+                "median exceeds 1.3 times the fastest run): take them as rough."
+            )
     return sentences
 
 

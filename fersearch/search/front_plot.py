@@ -42,6 +42,7 @@ def draw_front(
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     with matplotlib.rc_context():
         figure, axes = pyplot.subplots(figsize=(8, 4.5))
@@ -74,6 +75,10 @@ def draw_front(
         values = [trial.values[place] for trial in trials]
         if min(values) > 0 and max(values) > 3 * min(values):
             axes.set_xscale("log")
+            # Plain numbers; powers of ten are hard to read over less than two decades.
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(LABELS[names[1]])
         axes.set_ylabel(f"validation {names[0].replace('_', ' ')} (%), one seed a trial")
         axes.grid(visible=True, alpha=0.3)

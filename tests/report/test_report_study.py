@@ -23,6 +23,7 @@ from fersearch.report import (
     under_limit,
     write_study_report,
 )
+from fersearch.report.front import front_sentences
 from fersearch.report.text import code_block, code_span, escape_markdown, format_value
 from fersearch.stats import evaluate, paired_gain
 
@@ -287,3 +288,18 @@ def test_the_table_of_students_says_whose_int8_accuracy_it_is() -> None:
     assert "int8 accuracy: the 8-bit file of one network" in backbones_text(study)
     row["deployed"] = None
     assert "int8" not in backbones_text(study)
+
+
+@pytest.mark.parametrize(("unsteady", "said"), [([False, False], False), ([True, False], True)])
+def test_a_front_says_when_its_latencies_were_disturbed(unsteady, said) -> None:
+    latency = {"image_size": 48, "runtime": "onnxruntime", "threads": 1, "host": "a machine"}
+    point = {"trial": 3, "model": "lcnet_100", "options": {}, "recommended": True}
+    sentences = front_sentences(
+        {
+            "front": [point],
+            "recommendation": "the knee",
+            "student_costs": [{"latency": {**latency, "unsteady": item}} for item in unsteady],
+        }
+    )
+    found = [line for line in sentences if "disturbed 1 of these 2 measurements" in line]
+    assert bool(found) is said
