@@ -132,11 +132,11 @@ class Proposer:
         ends at the same trial on one worker and on several.
         """
         patience = self._spec.search.patience
+        if patience is None:  # nothing to rank at every new trial
+            return False
         known = [trial for trial in trials if trial.number <= number - self._lag]
         best = best_trial(known)
-        return (
-            patience is not None and best is not None and len(known) - 1 - best.number >= patience
-        )
+        return best is not None and len(known) - 1 - best.number >= patience
 
     def propose(
         self, trials: Sequence[FrozenTrial], number: int

@@ -211,16 +211,16 @@ class TrialBook:
         trial = self._open.pop(run_id)
         record = self._failed(run_id, trial, result) if isinstance(result, Failure) else result
         self._folder.save(record)
-        attributes = {
+        attributes: dict[str, Any] = {"seconds": record.seconds, "best_epoch": record.best_epoch}
+        remarks = {
             "reason": record.reason,
-            "seconds": record.seconds,
-            "best_epoch": record.best_epoch,
             DIVERGED: record.state == "pruned" and record.reason.startswith("diverged"),
             RUNGS: trial.watch.rungs(),
         }
+        # Each is a transaction of its own: what there is nothing to say of stays out.
+        attributes |= {name: remark for name, remark in remarks.items() if remark}
         for name, value in attributes.items():
-            if value not in ("", False, {}):  # each is a transaction of its own
-                self._storage.set_trial_user_attr(trial.trial_id, name, value)
+            self._storage.set_trial_user_attr(trial.trial_id, name, value)
         if record.state == "complete":
             value = self._metric(record.epochs[record.best_epoch])
             values = self.goals.values(value, trial.params)

@@ -100,6 +100,16 @@ def test_running_a_finished_study_again_changes_nothing_and_tests_nothing(run):
     assert len((first.folder / "test_reads.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_trial_says_in_the_storage_what_became_of_it(run):
+    run(settings={"budget.trials": 1, "budget.epochs": 1, "budget.seeds": 1})
+    storage = f"sqlite:///{run.workspace}/optuna.db"
+    (trial,) = optuna.load_study(study_name="tiny", storage=storage).trials
+    assert trial.user_attrs["run_id"] == "trial-0000"
+    assert trial.user_attrs["best_epoch"] == 0
+    assert trial.user_attrs["seconds"] > 0
+    assert "reason" not in trial.user_attrs
+
+
 def test_without_time_for_another_trial_nothing_is_tested_again(run):
     first = run(timeout=0.0)
     assert sum(first.content["trials"].values()) < 6
