@@ -173,49 +173,63 @@ class Views:
         """Return the views of images ``indices`` in ``epoch``, float32 ``(B, 3, S, S)``."""
         draws = counter_uniform(self.seed, epoch, on_device(indices, self.device))
         images = self.preprocessing.scale(self._pixels(indices))
+        # The warp makes new images; the two after it may write into them.
         images = self._warp(images, draws)
-        images = self._recolour(images, draws)
-        images = self._erase(images, draws)
+        images = self._recolour_(images, draws)
+        images = self._erase_(images, draws)
         return self.preprocessing.standardise(images)
 
     def _warp(self, images: Tensor, draws: Tensor) -> Tensor:
         """Rotate, scale, shift and flip with one bilinear resampling; the border is repeated."""
         policy = self.policy
-        angle = (draws[:, 0] * 2 - 1) * math.radians(policy.rotation)
-        zoom = 1 + (draws[:, 1] * 2 - 1) * policy.scale
+        signed = draws[:, :5] * 2 - 1
+        angle = signed[:, 0] * math.radians(policy.rotation)
+        zoom = 1 + signed[:, 1] * policy.scale
         mirror = 1 - 2 * (draws[:, 2] < policy.flip).to(draws.dtype)
         # Normalised coordinates run over 2, so a shift of the side is 2.
-        shift_x = (draws[:, 3] * 2 - 1) * policy.shift * 2
-        shift_y = (draws[:, 4] * 2 - 1) * policy.shift * 2
+        shift = (signed[:, 3:5] * (policy.shift * 2)).t()
         cosine, sine = torch.cos(angle) / zoom, torch.sin(angle) / zoom
-        theta = torch.stack(
-            [
-                torch.stack([cosine * mirror, -sine, shift_x], dim=1),
-                torch.stack([sine * mirror, cosine, shift_y], dim=1),
-            ],
-            dim=1,
-        )
-        grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
+        of_x = torch.stack([cosine, sine]) * mirror
+        of_y = torch.stack([-sine, cosine])
+        side = images.shape[-1]
+        position = torch.linspace(-1, 1, side, dtype=draws.dtype, device=images.device)
+        position = position * ((side - 1) / side)
+        columns = of_x.unsqueeze(2) * position
+        rows = of_y.unsqueeze(2) * position + shift.unsqueeze(2)
+        # What affine_grid gives, but one sum for each coordinate, each in a plane of its own: a
+        # sixth of the time on a CPU.
+        grid = columns.unsqueeze(2) + rows.unsqueeze(3)
         return torch.nn.functional.grid_sample(
-            images, grid, mode="bilinear", padding_mode="border", align_corners=False
+            images,
+            grid.permute(1, 2, 3, 0),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
         )
 
-    def _recolour(self, images: Tensor, draws: Tensor) -> Tensor:
+    def _recolour_(self, images: Tensor, draws: Tensor) -> Tensor:
         """Change contrast about each image's mean, then brightness; values stay in 0-1."""
         contrast = 1 + (draws[:, 5] * 2 - 1) * self.policy.contrast
         brightness = (draws[:, 6] * 2 - 1) * self.policy.brightness
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         contrast, brightness = contrast.view(-1, 1, 1, 1), brightness.view(-1, 1, 1, 1)
-        return ((images - mean) * contrast + (mean + brightness)).clamp_(0, 1)
+        return images.sub_(mean).mul_(contrast).add_(mean + brightness).clamp_(0, 1)
 
-    def _erase(self, images: Tensor, draws: Tensor) -> Tensor:
+    def _erase_(self, images: Tensor, draws: Tensor) -> Tensor:
         """Replace a random rectangle by a grey value in a random share of the images."""
-        policy = self.policy
-        if policy.erase <= 0:
+        chosen = draws[:, 7] < self.policy.erase
+        if images.device.type == "cpu":
+            # They are few. A GPU would have to tell the host how many, and does all instead.
+            numbers = chosen.nonzero().squeeze(1)
+            images[numbers] = self._with_rectangle(images[numbers], draws[numbers])
             return images
-        side = images.shape[-1]
-        area = draws[:, 8] * policy.erase_area
+        changed = self._with_rectangle(images, draws)
+        return torch.where(chosen.view(-1, 1, 1, 1), changed, images)
+
+    def _with_rectangle(self, images: Tensor, draws: Tensor) -> Tensor:
+        area = draws[:, 8] * self.policy.erase_area
         aspect = torch.exp((draws[:, 9] * 2 - 1) * math.log(2.0))
+        side = images.shape[-1]
         height = (torch.sqrt(area * aspect) * side).clamp(max=side).view(-1, 1)
         width = (torch.sqrt(area / aspect) * side).clamp(max=side).view(-1, 1)
         top = draws[:, 10:11] * (side - height)
@@ -223,6 +237,5 @@ class Views:
         position = torch.arange(side, device=images.device).view(1, -1) + 0.5
         rows = (position >= top) & (position < top + height)
         columns = (position >= left) & (position < left + width)
-        chosen = (draws[:, 7] < policy.erase).view(-1, 1, 1)
-        mask = (rows.unsqueeze(2) & columns.unsqueeze(1) & chosen).unsqueeze(1)
+        mask = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
         return torch.where(mask, draws[:, 12].view(-1, 1, 1, 1), images)

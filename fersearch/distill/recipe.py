@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,15 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from fersearch.errors import InputError, suggestion
 
-__all__ = ["RECIPES", "Recipe", "Schedule", "count_steps", "make_optimizer", "make_recipe"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "Schedule",
+    "clipped_step",
+    "count_steps",
+    "make_optimizer",
+    "make_recipe",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +85,8 @@ class Recipe:
             )
 
 
+# What PyTorch adds to a norm before it divides by it.
+CLIP_MARGIN = 1e-6
 SCHEDULES = ("cosine", "plateau")
 
 # What each recipe changes of the dataclass's defaults. "paper" is section "training" of Xie &
@@ -132,6 +142,30 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimi
         nesterov=recipe.nesterov,
         fused=True if all(_dense_on_cpu(item) for item in parameters) else None,
     )
+
+
+def clipped_step(
+    optimizer: Optimizer, parameters: Sequence[nn.Parameter], *, clip_norm: float
+) -> None:
+    """Make a step with gradients whose norm together is at most ``clip_norm``.
+
+    As :func:`torch.nn.utils.clip_grad_norm_` and a step do, up to rounding. Fused SGD divides by
+    a scale while it reads the gradients, so they need not be gone through once more.
+
+    Args:
+        optimizer: Of :func:`make_optimizer`.
+        parameters: All parameters whose gradients count.
+        clip_norm: Largest norm; 0 turns clipping off.
+    """
+    if clip_norm > 0:
+        total = nn.utils.get_total_norm(item.grad for item in parameters if item.grad is not None)
+        # The scale is a float32 number whatever the gradients are.
+        if optimizer.defaults.get("fused") and total.dtype == torch.float32:
+            scale = ((total + CLIP_MARGIN) / clip_norm).clamp(min=1.0)
+            optimizer.grad_scale = scale  # type: ignore[attr-defined]
+        else:
+            nn.utils.clip_grads_with_norm_(parameters, clip_norm, total)
+    optimizer.step()
 
 
 def _dense_on_cpu(parameter: Tensor) -> bool:

@@ -21,7 +21,12 @@ from fersearch.distill.criteria import make_loss
 from fersearch.distill.evaluation import EVALUATION_BATCH, predict_logits, split_metrics
 from fersearch.distill.job import Execution, TrainJob
 from fersearch.distill.precision import autocast, trains_in_bfloat16
-from fersearch.distill.recipe import Schedule, count_steps, make_optimizer
+from fersearch.distill.recipe import (
+    Schedule,
+    clipped_step,
+    count_steps,
+    make_optimizer,
+)
 from fersearch.distill.soft_labels import TeacherSignal
 from fersearch.models import Batch, TrainingData, TrainingLoss, create, load_weights
 from fersearch.records import EpochRecord
@@ -38,6 +43,8 @@ __all__ = [
 ]
 
 DIVERGENCE_CHECK_STEPS = 8
+# Pixels of the views that are made at once: 256 images of 48 pixels a side.
+VIEW_PIXELS = 256 * 48**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,16 +254,23 @@ class TrainingRun:
         order = epoch_order(self.job.seed, epoch, len(self.train_views))
         # On a GPU one copy an epoch: a copy a step would make the host wait for each.
         rows = on_device(order, self.labels.device)
-        size = self.job.recipe.batch_size
-        for number in range(self.steps):
-            indices = rows[number * size : (number + 1) * size]
-            yield Batch(
-                inputs=self.train_views.training(epoch, indices),
-                labels=self.labels[indices],
-                indices=indices,
-                epoch=epoch,
-                progress=(epoch * self.steps + number) / (self.job.recipe.epochs * self.steps),
-            )
+        size, total = self.job.recipe.batch_size, self.job.recipe.epochs * self.steps
+        # Views of small images cost more calls than pixels: those of several batches are made at
+        # once.
+        together = max(1, VIEW_PIXELS // (size * self.job.preprocessing.image_size**2))
+        for first in range(0, self.steps, together):
+            last = min(first + together, self.steps)
+            numbers = rows[first * size : last * size]
+            inputs = self.train_views.training(epoch, numbers)
+            for step in range(first, last):
+                part = slice((step - first) * size, (step - first + 1) * size)
+                yield Batch(
+                    inputs=inputs[part],
+                    labels=self.labels[numbers[part]],
+                    indices=numbers[part],
+                    epoch=epoch,
+                    progress=(epoch * self.steps + step) / total,
+                )
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Make one optimiser step; return the loss and the number of right answers."""
@@ -264,9 +278,7 @@ class TrainingRun:
             loss, logits = self.loss(self.model, batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if self.job.recipe.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.parameters, self.job.recipe.clip_norm)
-        self.optimizer.step()
+        clipped_step(self.optimizer, self.parameters, clip_norm=self.job.recipe.clip_norm)
         self.schedule.after_step()
         return loss.detach(), (logits.detach().argmax(dim=1) == batch.labels).sum()
 

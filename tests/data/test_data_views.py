@@ -83,6 +83,26 @@ def test_a_certain_flip_mirrors_left_and_right():
     torch.testing.assert_close(batch, expected, rtol=0, atol=1e-5)
 
 
+def test_a_warped_view_samples_the_image_under_the_drawn_map():
+    policy = ViewPolicy(brightness=0, contrast=0, erase=0)
+    batch = views(policy=policy, seed=3).training(2, np.arange(COUNT))
+    draws = counter_uniform(3, 2, torch.arange(COUNT)).double()
+    angle = (draws[:, 0] * 2 - 1) * policy.rotation * np.pi / 180
+    zoom = 1 + (draws[:, 1] * 2 - 1) * policy.scale
+    mirror = torch.where(draws[:, 2] < policy.flip, -1.0, 1.0)
+    # From the view to the image: mirror, turn and shrink, then move; the sides are at -1 and 1.
+    maps = torch.zeros(COUNT, 2, 3, dtype=torch.float64)
+    maps[:, 0, 0], maps[:, 0, 1] = mirror * angle.cos() / zoom, -angle.sin() / zoom
+    maps[:, 1, 0], maps[:, 1, 1] = mirror * angle.sin() / zoom, angle.cos() / zoom
+    maps[:, :, 2] = (draws[:, 3:5] * 2 - 1) * policy.shift * 2
+    images = torch.from_numpy(IMAGES).double() / 255
+    grid = torch.nn.functional.affine_grid(maps, list(images.shape), align_corners=False)
+    expected = torch.nn.functional.grid_sample(
+        images, grid, padding_mode="border", align_corners=False
+    )
+    torch.testing.assert_close(batch.double(), expected.expand(-1, 3, -1, -1), rtol=0, atol=1e-5)
+
+
 def test_half_of_the_views_are_flipped():
     policy = ViewPolicy(shift=0, scale=0, rotation=0, brightness=0, contrast=0, erase=0)
     images = np.repeat(IMAGES[:1], 2000, axis=0)
@@ -100,6 +120,13 @@ def test_erasing_covers_at_most_its_area_with_one_value():
     share = covered.mean(dim=(1, 2))
     assert share.max() <= 0.25  # 0.2 plus the rounding to whole pixels
     assert share.mean() > 0.05
+
+
+def test_the_share_of_erased_views_is_the_policys():
+    policy = ViewPolicy(shift=0, scale=0, rotation=0, flip=0, brightness=0, contrast=0, erase=0.3)
+    images = np.zeros((2000, 1, 16, 16), dtype=np.uint8)
+    erased = views(images, policy=policy).training(0, np.arange(2000)).amax(dim=(1, 2, 3)) > 0
+    assert 0.2 < erased.float().mean() < 0.32  # a rectangle can fall between the pixels
 
 
 def test_values_stay_within_the_grey_scale():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fersearch.distill import make_recipe
-from fersearch.distill.recipe import Schedule, count_steps, make_optimizer
+from fersearch.distill.recipe import Schedule, clipped_step, count_steps, make_optimizer
 from fersearch.errors import InputError
 
 
@@ -149,6 +149,30 @@ def test_the_fused_optimiser_gives_the_plain_ones_numbers(name):
             optimizer.step()
     for one, other in zip(fused.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.1, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_clipped_step_is_clipping_and_a_step(clip_norm, dtype, fused):
+    networks = [small_network().to(dtype) for _ in range(2)]
+    recipe = make_recipe("default", **budget())
+    optimizers = [make_optimizer(network.parameters(), recipe) for network in networks]
+    for optimizer in optimizers if not fused else ():
+        for group in [optimizer.defaults, *optimizer.param_groups]:
+            group["fused"] = False
+    images = torch.randn(5, 3, 6, 6, dtype=dtype)
+    for _ in range(4):
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            network(images).square().sum().backward()
+        clipped_step(optimizers[0], list(networks[0].parameters()), clip_norm=clip_norm)
+        if clip_norm:
+            nn.utils.clip_grad_norm_(networks[1].parameters(), clip_norm)
+        optimizers[1].step()
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 0, "atol": 1e-14}
+    for one, other in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(one, other, **close)
 
 
 def test_parameters_that_are_not_stored_densely_are_left_to_the_plain_optimiser():

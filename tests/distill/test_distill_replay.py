@@ -12,7 +12,7 @@ import torch
 
 from fersearch.data import Dataset
 from fersearch.data.preprocessing import Preprocessing
-from fersearch.data.views import ViewPolicy, Views
+from fersearch.data.views import ViewPolicy, Views, epoch_order
 from fersearch.distill import (
     Execution,
     LossSettings,
@@ -27,6 +27,7 @@ from fersearch.distill import (
     train,
 )
 from fersearch.distill.checkpoint import load_checkpoint
+from fersearch.distill.run import TrainingRun
 from fersearch.errors import FersearchError
 
 CPU = Execution(device="cpu", threads=1)
@@ -303,3 +304,22 @@ def test_split_metrics_by_hand():
     assert metrics.macro_f1 == pytest.approx((0.8 + 2 / 3) / 2)
     expected = (3 * np.log(1 + np.exp(-2)) + np.log(1 + np.exp(2))) / 4
     assert metrics.loss == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("pixels", [1, 40 * 48**2, 1 << 40])
+def test_batches_are_the_same_however_many_are_made_at_once(tiny_data, monkeypatch, pixels):
+    monkeypatch.setattr("fersearch.distill.run.VIEW_PIXELS", pixels)
+    job = make_job(tiny_data)
+    run = TrainingRun(job, tiny_data, execution=CPU, teacher=None, companion=None)
+    batches = list(run.epoch_batches(1))
+    count = len(tiny_data.train.images)
+    order = epoch_order(job.seed, 1, count)[: 16 * (count // 16)]
+    assert torch.cat([batch.indices for batch in batches]).tolist() == order.tolist()
+    for batch in batches:
+        assert batch.labels.tolist() == run.labels[batch.indices].tolist()
+        alone = run.train_views.training(1, batch.indices)
+        torch.testing.assert_close(batch.inputs, alone, rtol=0, atol=1e-6)
+        assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
+    assert [batch.progress * 3 for batch in batches] == pytest.approx(
+        [1 + number / len(batches) for number in range(len(batches))]
+    )
