@@ -12,11 +12,13 @@ BENCHMARKS = {
     "vectorize": "students trained in one program beside one after another",
     "study": "a whole study beside a script written by hand with Optuna and MLflow",
     "overhead": "what the search, the tracking and the start cost",
+    "pruners": "which pruner finds the best settings for the least training",
     "scaling": "time against images, image size, trials, students and workers; memory",
     "latency": "the student beside the baselines, one image at a time",
     "replay": "seconds an epoch without a teacher, with replay, with the teacher online",
     "precision": "bfloat16 beside float32",
     "tracking": "milliseconds that MLflow costs a run",
+    "page": "writes what was measured into docs/performance.md",
 }
 
 

@@ -29,7 +29,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from benchmarks.harness import Recorder, add_common, interleaved
+from benchmarks.harness import Recorder, add_common, interleaved, timed
 from fersearch.data import load_data
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy, Views
@@ -42,6 +42,7 @@ from fersearch.distill import (
     compute_soft_labels,
     make_recipe,
 )
+from fersearch.distill.compiled import compiled
 from fersearch.distill.recipe import make_optimizer
 from fersearch.distill.run import TrainingRun
 
@@ -50,6 +51,7 @@ NAMES = {
     "nchw": "torchvision, channels-first",
     "last": "torchvision, channels-last",
     "ours": "our network",
+    "compiled": "our network, compiled",
     "loop": "our whole training loop",
 }
 
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=8, help="steps of each a round")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too: minutes more")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
     add_common(parser, rounds=7)
     given = parser.parse_args(arguments)
@@ -75,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         calls = contestants(given, training(given, Path(folder)))
+        if given.compile:
+            seconds = timed(calls["compiled"])
+            record.figures["compiling_s"] = seconds
+            record.say(f"  compiling, and the first steps: {seconds:.0f} s")
         found = interleaved(
             {name: partial(milliseconds, call) for name, call in calls.items()},
             rounds=given.rounds,
@@ -85,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for name, values in found.items():
         record.add(NAMES[name], values, "ms a step", digits=1)
-    for over, under in (("nchw", "ours"), ("last", "ours"), ("loop", "ours"), ("nchw", "loop")):
+    pairs = [("nchw", "ours"), ("last", "ours"), ("loop", "ours"), ("nchw", "loop")]
+    for over, under in [*pairs, ("compiled", "ours")] if given.compile else pairs:
         record.compare(NAMES[over], NAMES[under])
     record.finish()
 
@@ -153,17 +161,23 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
         network: nn.Module = torchvision.models.shufflenet_v2_x1_0(num_classes=classes)
         return network
 
+    def fused(network: nn.Module) -> Optimizer:
+        return make_optimizer(network.parameters(), recipe)
+
     last = torch.channels_last
-    return {
+    dense = inputs.contiguous(memory_format=last)
+    calls: dict[str, Callable[[], object]] = {
         "nchw": steps(theirs(), inputs.contiguous()),
-        "last": steps(theirs().to(memory_format=last), inputs.contiguous(memory_format=last)),
-        "ours": steps(
-            build_model(run.job, classes),
-            inputs.contiguous(memory_format=last),
-            lambda network: make_optimizer(network.parameters(), recipe),
-        ),
+        "last": steps(theirs().to(memory_format=last), dense),
+        "ours": steps(build_model(run.job, classes), dense, fused),
         "loop": lambda: run.train_epoch(0),
     }
+    if given.compile:
+        execution = dataclasses.replace(
+            run.execution, compile_cache=str(Path(tempfile.gettempdir()) / "fersearch-compiled")
+        )
+        calls["compiled"] = steps(compiled(build_model(run.job, classes), execution), dense, fused)
+    return calls
 
 
 if __name__ == "__main__":

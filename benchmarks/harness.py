@@ -165,7 +165,10 @@ class Recorder:
     def __init__(self, name: str, given: argparse.Namespace) -> None:
         self.name = name
         self._out: Path | None = getattr(given, "out", None)
-        self._options = {key: item for key, item in vars(given).items() if key != "out"}
+        # Folders say nothing about what was measured, and are nobody's business.
+        self._options = {
+            key: item for key, item in vars(given).items() if not isinstance(item, Path)
+        }
         self._started, self._load_before = _now(), _load()
         self.series: dict[str, list[float]] = {}
         self.units: dict[str, str] = {}

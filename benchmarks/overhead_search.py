@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from fersearch.spec import StudySpec, load_study, override
 from fersearch.track import NullTracker, Sink
 
 TRIALS_A_BLOCK = 50
+# The validation accuracy, in 0-1, of settings after an epoch.
+Curve = Callable[[dict[str, Any], int], float]
 
 
 def make_spec(trials: int, epochs: int, *, sampler: str, pruner: str) -> StudySpec:
@@ -51,9 +54,10 @@ def curve(params: dict[str, Any], epoch: int) -> float:
 
 
 class IdlePool:
-    """Does one task at a time, which takes no time; students report a made-up curve."""
+    """Does one task at a time, which takes no time; students report what ``curve`` says."""
 
-    def __init__(self) -> None:
+    def __init__(self, curve: Curve) -> None:
+        self._curve = curve
         self._task: tuple[str, Task] | None = None
         self.ended: list[float] = []
 
@@ -82,7 +86,7 @@ class IdlePool:
         epochs: list[EpochRecord] = []
         state, total = "complete", task.job.recipe.epochs
         for epoch in range(total):
-            epochs.append(epoch_record(epoch, curve(params, epoch)))
+            epochs.append(epoch_record(epoch, self._curve(params, epoch)))
             progress = Progress(
                 run_id=name, stage="train", done=epoch + 1, total=total, record=epochs[-1]
             )
@@ -90,6 +94,7 @@ class IdlePool:
                 state = "pruned"
                 break
         self.ended.append(time.perf_counter())
+        best = max(epochs, key=lambda record: record.val_accuracy)
         return name, RunRecord(
             run_id=name,
             study=task.label.study,
@@ -100,8 +105,8 @@ class IdlePool:
             seed=task.job.seed,
             protocol_hash=task.label.protocol_hash,
             data_sha256=task.job.data_sha256,
-            best_epoch=len(epochs) - 1,
-            metrics={"val_accuracy": epochs[-1].val_accuracy},
+            best_epoch=best.epoch,
+            metrics={"val_accuracy": best.val_accuracy},
             epochs=tuple(epochs),
             seconds=8.0,
             started="2026-01-01T00:00:00+00:00",
@@ -128,7 +133,12 @@ def epoch_record(epoch: int, value: float) -> EpochRecord:
 
 
 def our_search(
-    spec: StudySpec, dataset: Dataset, workspace: Path, *, tracker: Sink | None = None
+    spec: StudySpec,
+    dataset: Dataset,
+    workspace: Path,
+    *,
+    tracker: Sink | None = None,
+    curve: Curve = curve,
 ) -> list[float]:
     """Run a study's search on an idle pool; return when it began and when each trial ended."""
     runner = StudyRunner(
@@ -148,7 +158,7 @@ def our_search(
         protocol_hash=runner.protocol.protocol_hash,
         goals=runner.goals,
     )
-    pool = IdlePool()
+    pool = IdlePool(curve)
     start = time.perf_counter()
     runner.search(runner.scheduler(pool))
     storage.engine.dispose()

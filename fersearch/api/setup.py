@@ -40,6 +40,7 @@ class Place:
         vectorize: Trials of a study that are trained in one program: ``auto``, 1, or how many at
             most. Baselines and confirmations are always trained each on its own.
         threads: CPU threads of each run; 0 shares the cores among the jobs.
+        compile: Compile training steps with ``torch.compile``; baselines are not compiled.
         storage: URL of the study storage; SQLite in the workspace when empty.
         tracking_uri: MLflow tracking URI; SQLite in the workspace when None.
         track: Whether MLflow is written to at all.
@@ -58,6 +59,7 @@ class Place:
     jobs: int = 0
     vectorize: int | str = "auto"
     threads: int = 0
+    compile: bool = False
     storage: str = ""
     tracking_uri: str | None = None
     track: bool = True
@@ -147,7 +149,11 @@ def prepare(
         name=place.name,
         storage=place.storage,
         jobs=jobs,
-        execution=Execution(device=chosen, threads=threads),
+        execution=Execution(
+            device=chosen,
+            threads=threads,
+            compile_cache=str(place.home / "cache" / "compiled") if place.compile else "",
+        ),
         timeout=place.timeout,
         plugins=tuple(str(plugin) for plugin in place.plugins),
         export=place.export,

@@ -21,16 +21,17 @@ MOST = 8
 SMALL_STEP = 6.4e9
 
 
-def check_vectorize(vectorize: int | str, spec: StudySpec) -> None:
+def check_vectorize(vectorize: int | str, spec: StudySpec, *, compiles: bool = False) -> None:
     """Refuse a number of trials in one program that a study cannot have.
 
     Args:
         vectorize: ``auto``, 1, or how many.
         spec: The study.
+        compiles: Training steps are compiled.
 
     Raises:
         InputError: It is neither ``auto`` nor within 1 and the study's ``search.lag``, or the
-            study is a grid, which has no trials.
+            study is a grid, which has no trials, or steps are compiled.
     """
     if vectorize == "auto":
         return
@@ -41,6 +42,10 @@ def check_vectorize(vectorize: int | str, spec: StudySpec) -> None:
             f"at most {lag} trials of this study are open at a time: raise lag in the [search] of "
             "the study file, which makes it another search",
         )
+    if vectorize > 1 and compiles:
+        raise InputError(
+            "trials in one program are not compiled", "leave out --vectorize or --compile"
+        )
     if vectorize > 1 and spec.search.sampler == "grid":
         raise InputError(
             f"the study {spec.name} is a grid: it has cells, no trials to train together",
@@ -49,7 +54,12 @@ def check_vectorize(vectorize: int | str, spec: StudySpec) -> None:
 
 
 def trials_together(
-    vectorize: int | str, spec: StudySpec, info: DataInfo, *, device: str
+    vectorize: int | str,
+    spec: StudySpec,
+    info: DataInfo,
+    *,
+    device: str,
+    compiles: bool = False,
 ) -> tuple[int, str]:
     """Return how many trials are trained in one program at most, and a line that says so.
 
@@ -58,10 +68,11 @@ def trials_together(
         spec: The study; its space names the students where they are searched.
         info: The data.
         device: ``cpu`` or ``cuda``.
+        compiles: Training steps are compiled, which those of several trials in one program are not.
     """
     if isinstance(vectorize, int):
         return vectorize, f"up to {vectorize} trials in one program" if vectorize > 1 else ""
-    if spec.search.sampler == "grid":
+    if spec.search.sampler == "grid" or compiles:
         return 1, ""
     if not device.startswith("cuda"):
         # Measured: 0.4 to 0.6 of the speed of one after another (benchmarks/vectorize.py).

@@ -119,7 +119,7 @@ def run_study(
                 f"the study {spec.name} is a grid: it has cells, no trials",
                 "leave --trials out, or take another --sampler",
             )
-    check_vectorize(where.vectorize, spec)
+    check_vectorize(where.vectorize, spec, compiles=where.compile)
     weights, weights_sha256 = checked_weights(teacher_weights)
     teachers = [(spec.teacher.model, options) for options in _teacher_options(spec)]
     check_objectives(spec)
@@ -149,6 +149,7 @@ def run_study(
         spec,
         prepared.dataset.info,
         device=prepared.settings.execution.device,
+        compiles=where.compile,
     )
     for note in [*notes, how] if how else notes:
         listener(StudyProgress(phase="search", message=note))

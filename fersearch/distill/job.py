@@ -26,11 +26,14 @@ class Execution:
         threads: Number of CPU threads of the run; 0 leaves PyTorch's setting alone.
         autocast: ``auto`` uses bfloat16 where the device computes it natively and the network
             gains from it, ``never`` computes in float32 throughout.
+        compile_cache: Folder of the kernels that ``torch.compile`` makes; empty: nothing is
+            compiled.
     """
 
     device: str = "cpu"
     threads: int = 0
     autocast: str = "auto"
+    compile_cache: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

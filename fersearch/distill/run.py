@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fersearch.data.dataset import Dataset
 from fersearch.data.views import Views, epoch_order, on_device
 from fersearch.distill.checkpoint import load_checkpoint
+from fersearch.distill.compiled import compiled
 from fersearch.distill.criteria import make_loss
 from fersearch.distill.evaluation import EVALUATION_BATCH, predict_logits, split_metrics
 from fersearch.distill.job import Execution, TrainJob
@@ -172,6 +173,8 @@ class TrainingRun:
             self.model, execution, image_size=job.preprocessing.image_size
         )
         self.loss = self.prepared_loss(dataset.info.classes, teacher, companion)
+        # A baseline's loss may call parts of its network, which are not compiled by themselves.
+        self.trained = self.model if job.baseline else compiled(self.model, execution)
         self.parameters = [*self.model.parameters(), *self.loss.parameters()]
         self.optimizer = make_optimizer(self.parameters, job.recipe)
         self.steps = count_steps(len(self.train_views), job.recipe.batch_size)
@@ -275,7 +278,7 @@ class TrainingRun:
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Make one optimiser step; return the loss and the number of right answers."""
         with autocast(self.execution, enabled=self.bfloat16):
-            loss, logits = self.loss(self.model, batch)
+            loss, logits = self.loss(self.trained, batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clipped_step(self.optimizer, self.parameters, clip_norm=self.job.recipe.clip_norm)

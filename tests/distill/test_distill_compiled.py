@@ -1,0 +1,81 @@
+"""Compiled training steps: the same network up to rounding, dropout included."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from fersearch.api.stacking import check_vectorize, trials_together
+from fersearch.data.preprocessing import Preprocessing
+from fersearch.data.views import ViewPolicy
+from fersearch.distill import Execution, TrainJob, make_recipe, train
+from fersearch.distill.compiled import compiled
+from fersearch.errors import FersearchError, InputError
+from fersearch.spec import load_study
+
+CPU = Execution(threads=1, autocast="never")
+
+
+@pytest.fixture(autouse=True)
+def _models(tiny_plugin):
+    """Register the tiny networks."""
+
+
+@pytest.fixture
+def compiling(tmp_path, monkeypatch):
+    """Return an execution that compiles into a folder of the test's."""
+    folder = tmp_path / "compiled"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    return dataclasses.replace(CPU, compile_cache=str(folder))
+
+
+def job(data):
+    return TrainJob(
+        data_sha256=data.info.sha256,
+        model="tiny_student",
+        recipe=make_recipe("default", epochs=2, batch_size=16, learning_rate=0.05),
+        policy=ViewPolicy(),
+        preprocessing=Preprocessing.of_training_images(data.train.images),
+        seed=0,
+    )
+
+
+@pytest.mark.slow
+def test_a_compiled_run_has_the_weights_of_a_plain_one(tiny_data, compiling):
+    plain = train(job(tiny_data), tiny_data, execution=CPU)
+    fast = train(job(tiny_data), tiny_data, execution=compiling)
+    assert [record.epoch for record in fast.epochs] == [0, 1]
+    weights = plain.model.state_dict()
+    assert fast.model.state_dict().keys() == weights.keys()
+    for name, value in fast.model.state_dict().items():
+        torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=1e-4)
+    losses = [[record.train_loss for record in run.epochs] for run in (fast, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert any(Path(compiling.compile_cache).iterdir()), "nothing was compiled"
+
+
+def test_nothing_is_compiled_unless_it_is_asked_for(tiny_data):
+    network = torch.nn.Linear(2, 2)
+    assert compiled(network, CPU) is network
+
+
+def test_what_cannot_be_compiled_is_said(compiling, monkeypatch):
+    def broken(*_, **__):
+        raise torch._inductor.exc.InductorError(RuntimeError("no compiler here"), None)
+
+    monkeypatch.setattr(torch, "compile", lambda network, **options: broken)
+    with pytest.raises(FersearchError, match="no compiler here") as caught:
+        compiled(torch.nn.Linear(2, 2), compiling)(torch.zeros(1, 2))
+    assert "leave --compile out" in caught.value.hint
+
+
+def test_compiled_trials_are_not_stacked(tiny_data):
+    spec = load_study("distill")
+    with pytest.raises(InputError, match="not compiled"):
+        check_vectorize(2, spec, compiles=True)
+    found = trials_together("auto", spec, tiny_data.info, device="cuda", compiles=True)
+    assert found[0] == 1
+    assert trials_together("auto", spec, tiny_data.info, device="cuda")[0] > 1
