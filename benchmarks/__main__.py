@@ -9,6 +9,7 @@ from collections.abc import Sequence
 BENCHMARKS = {
     "step": "images a second of training loops, replay beside online teachers",
     "floor": "a student's step beside torchvision's network, and our loop beside its step",
+    "parts": "what a step on a CPU is made of, and what each faster part is worth",
     "vectorize": "students trained in one program beside one after another",
     "study": "a whole study beside a script written by hand with Optuna and MLflow",
     "overhead": "what the search, the tracking and the start cost",

@@ -177,6 +177,7 @@ def context(
         "front_rows": front_rows(result) if result.get("front") else (),
         "front_sentences": front_sentences(result) if result.get("front") else (),
         "pruning": result.get("pruning", ""),
+        "quality_rows": [] if result.get("front") else quality_rows(result),
         "paper_rows": bool(result.get("paper_settings")),
         "trials": result.get("trials", {}),
         "tested": ROLES[tested] if tested else "",
@@ -252,6 +253,19 @@ def setting_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [
         (label, *parameter_texts(result, params), format_percent(accuracy))
         for label, params, accuracy in rows
+    ]
+
+
+def quality_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return when the search came near its best trial, in trials and in training time."""
+    total = sum(result.get("trials", {}).values())
+    return [
+        (
+            f"within {100 * row['within']:g} points" if row["within"] else "the best itself",
+            f"{row['trials']} of {total}",
+            f"{row['seconds'] / 60:.1f}",
+        )
+        for row in result.get("time_to_quality", ())
     ]
 
 

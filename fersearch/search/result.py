@@ -14,6 +14,7 @@ from fersearch.search.folder import StudyFolder
 from fersearch.search.goals import metric_of
 from fersearch.search.objectives import is_paper_setting
 from fersearch.search.protocol import Protocol
+from fersearch.search.quality import time_to_quality
 from fersearch.search.repeats import Candidate
 from fersearch.search.trials import TrialBook, trial_run_id
 from fersearch.stats import evaluate, paired_gain
@@ -55,6 +56,7 @@ def study_result(
             "protocol_hash": protocol.protocol_hash,
             "study_hash": protocol.study_hash,
             "trials": book.counts(),
+            "time_to_quality": time_to_quality(book.trials()),
             "best": {
                 "params": best.params,
                 "val_accuracy": best.mean_of("val_accuracy"),

@@ -7,7 +7,16 @@ import json
 
 import pytest
 
-from benchmarks import overhead, overhead_search, scaling, scaling_worker, step, study
+from benchmarks import (
+    overhead,
+    overhead_search,
+    parts,
+    pruners,
+    scaling,
+    scaling_worker,
+    step,
+    study,
+)
 from benchmarks.loops import LoopSetup, make_loop
 from benchmarks.noise import make_noise
 from benchmarks.pictures import export_pictures
@@ -154,3 +163,71 @@ def test_the_factor_counts_seeds_in_which_both_reached_the_scripts_best(tmp_path
     assert found["figures"]["factors_to_the_scripts_best"] == [4.0]
     assert found["figures"]["to_the_scripts_best"][1]["our_seconds"] is None
     assert found["ratios"]["the script / our search"]["median"] == 2.5
+
+
+def curves(count=24, epochs=4):
+    """Return made-up curves: the learning rate alone matters, the best is 0.03."""
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        rate = float(np.exp(draw.uniform(np.log(1e-3), np.log(0.3))))
+        worth = 0.8 - 0.1 * abs(np.log(rate / 0.03))
+        params = {
+            "temperature": float(draw.uniform(1, 16)),
+            "alpha": float(draw.uniform(0.05, 0.95)),
+            "ffe_splits": int(draw.choice([2, 4, 8])),
+            "learning_rate": rate,
+        }
+        reached = [worth * (1 - 0.5 ** (epoch + 1)) for epoch in range(epochs)]
+        found.append({"params": params, "accuracies": reached})
+    return found
+
+
+def test_what_a_search_would_choose_after_each_epoch_by_hand():
+    from optuna.trial import TrialState, create_trial
+
+    def trial(reports, state):
+        value = max(reports) if state == TrialState.COMPLETE else None
+        return create_trial(state=state, value=value, intermediate_values=dict(enumerate(reports)))
+
+    trials = [
+        trial([0.1, 0.5], TrialState.COMPLETE),
+        trial([0.9], TrialState.PRUNED),
+        trial([0.2, 0.6], TrialState.COMPLETE),
+        trial([0.3, 0.4], TrialState.COMPLETE),
+    ]
+    course = pruners.chosen_by_epochs(trials, [0.45, 0.7, 0.55, 0.5], budget=8)
+    assert course == [0.0, 0.45, 0.45, 0.45, 0.55, 0.55, 0.55, 0.55]
+    assert pruners.chosen_by_epochs(trials, [0.45, 0.7, 0.55, 0.5], budget=3) == [0.0, 0.45, 0.45]
+
+
+def test_answers_follow_the_curves_and_are_as_noisy():
+    answers = pruners.Answers(curves(60))
+    assert answers.explained > 0.7
+    good, bad = ({**curves(1)[0]["params"], "learning_rate": rate} for rate in (0.03, 0.001))
+    assert answers.without_noise([good])[0] > answers.without_noise([bad])[0] + 0.1
+    assert (answers.curve(good, 0) == answers.curve(good, 0)).all()
+    assert any((answers.curve(good, 0) != answers.curve(good, seed)).any() for seed in range(1, 5))
+
+
+def test_pruners_are_compared_over_given_curves(tmp_path):
+    file = tmp_path / "curves.json"
+    file.write_text(json.dumps(curves()), encoding="utf-8")
+    words = "--searches 1 --trials 8 --budget 4 --samplers random --out"
+    pruners.main(["--curves", str(file), *words.split(), str(tmp_path / "out")])
+    found = content(tmp_path / "out", "pruners")
+    assert set(found["series"]) == {f"random, {name}" for name in pruners.PRUNERS}
+    assert found["figures"]["random, none"]["epochs"] == [2, 4, 8, 16]
+    assert 0 < found["figures"]["best_without_noise"] < 1
+
+
+def test_the_parts_of_a_step_are_measured_and_profiled(tmp_path):
+    words = "--student shufflenet_v2_x0_5 --image-size 32 --batch-size 4 --steps 1 --profiled 1"
+    parts.main([*words.split(), "--rounds", "1", "--out", str(tmp_path)])
+    found = content(tmp_path, "parts")
+    assert set(found["ratios"]) == {f"without {name} / as it is" for name in parts.PARTS}
+    for step_profile in found["figures"]["profile_ms"].values():
+        assert step_profile["batch normalisation"] > 0
+        assert step_profile["depthwise convolutions"] > 0
