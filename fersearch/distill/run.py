@@ -29,7 +29,14 @@ from fersearch.distill.recipe import (
     make_optimizer,
 )
 from fersearch.distill.soft_labels import TeacherSignal
-from fersearch.models import Batch, TrainingData, TrainingLoss, create, load_weights
+from fersearch.models import (
+    Batch,
+    TrainingData,
+    TrainingLoss,
+    create,
+    load_weights,
+    train_fast_on_cpu,
+)
 from fersearch.records import EpochRecord
 from fersearch.seeds import derive_seed
 
@@ -99,7 +106,7 @@ def build_model(job: TrainJob, classes: int) -> nn.Module:
     set_preprocessing = getattr(model, "set_preprocessing", None)
     if set_preprocessing is not None:
         set_preprocessing(job.preprocessing.mean, job.preprocessing.std)
-    return model.to(memory_format=torch.channels_last)
+    return train_fast_on_cpu(model).to(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

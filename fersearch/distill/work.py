@@ -52,6 +52,7 @@ from fersearch.models import (
     grad_cam,
     load_bundle,
     save_bundle,
+    train_fast_on_cpu,
 )
 from fersearch.records import (
     EpochRecord,
@@ -172,6 +173,8 @@ def _ensure_soft_labels(task: TeacherTask, dataset: Dataset, *, seed: int, emit:
 
     def load_teacher() -> torch.nn.Module:
         model, _ = load_bundle(teacher_folder(task.cache, job))
+        # Rounding is nothing to soft labels, which all students read alike.
+        model = train_fast_on_cpu(model, in_evaluation=True)
         return model.to(execution.device).to(memory_format=torch.channels_last)
 
     def on_epoch(epoch: int) -> None:

@@ -30,6 +30,7 @@ from fersearch.models.gradcam import RULE as CHOICE_RULE
 from fersearch.models.gradcam import CamResult, choose_images, grad_cam
 from fersearch.models.options import valid_splits
 from fersearch.models.shufflenet import ShuffleNetV2, Stem
+from fersearch.models.small_maps import train_fast_on_cpu
 from fersearch.models.weights import LoadReport, load_weights, read_weights
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "read_weights",
     "register_baseline",
     "save_bundle",
+    "train_fast_on_cpu",
     "valid_splits",
 ]
 

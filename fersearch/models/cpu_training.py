@@ -14,7 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DepthwiseConv2d", "PointwiseConv2d", "interleaved", "trains_on_cpu"]
+__all__ = [
+    "DepthwiseConv2d",
+    "PointwiseConv2d",
+    "interleaved",
+    "runs_eagerly_on_cpu",
+    "trains_on_cpu",
+]
 
 # oneDNN's gradient of a depthwise kernel of 3x3 takes 8 to 14 times as long on output maps of 2x2
 # as on maps of 3x3, and 2 to 6 times on single pixels.
@@ -28,10 +34,19 @@ def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
         module: The layer that is about to see the map.
         x: Map ``(B, C, H, W)``; halves of a channels-last map count as channels-last.
     """
+    return module.training and runs_eagerly_on_cpu(x, (torch.float32, torch.float64))
+
+
+def runs_eagerly_on_cpu(x: Tensor, dtypes: tuple[torch.dtype, ...]) -> bool:
+    """Return whether ``x`` is a channels-last CPU map of one of ``dtypes``, seen eagerly.
+
+    Args:
+        x: Map ``(B, C, H, W)``; halves of a channels-last map count as channels-last.
+        dtypes: Number types that count.
+    """
     return (
-        module.training
-        and x.device.type == "cpu"
-        and x.dtype in {torch.float32, torch.float64}
+        x.device.type == "cpu"
+        and x.dtype in dtypes
         and x.stride(1) == 1
         and not torch.compiler.is_compiling()
         # Inside torch.func's transforms, as when students are stacked, PyTorch's layers run.

@@ -1,0 +1,181 @@
+"""Convolutions of small maps as products: PyTorch's numbers, for any network, in training."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fersearch.models import create, macs, train_fast_on_cpu
+from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d
+from fersearch.models.small_maps import MOST_SIDE, SmallMapConv2d
+
+LAST = torch.channels_last
+
+
+def layer(stride: int = 1) -> tuple[SmallMapConv2d, nn.Conv2d]:
+    """Our layer and PyTorch's of the same weights, in float64 and channels-last."""
+    torch.manual_seed(0)
+    ours = SmallMapConv2d(6, 10, 3, stride, 1, bias=False).double().to(memory_format=LAST)
+    plain = nn.Conv2d(6, 10, 3, stride, 1, bias=False).double()
+    plain.load_state_dict(ours.state_dict())
+    return ours, plain
+
+
+def answers(module: nn.Module, x: Tensor) -> tuple[Tensor | None, ...]:
+    inputs = x.clone().requires_grad_()
+    output = module(inputs)
+    (output**3).sum().backward()
+    return output.detach(), inputs.grad, module.weight.grad
+
+
+class Names(torch.utils._python_dispatch.TorchDispatchMode):
+    """Collects the names of what PyTorch is asked to compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.seen.add(func.__name__.split(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_map_of_two_by_two_by_hand() -> None:
+    module = SmallMapConv2d(1, 1, 3, 1, 1, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(torch.arange(1.0, 10.0).view(1, 1, 3, 3))
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).to(memory_format=LAST)
+    # Top left: 5 * 1 + 6 * 2 + 8 * 3 + 9 * 4.
+    assert module(x).tolist() == [[[[77.0, 67.0], [47.0, 37.0]]]]
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (2, 2), (3, 3), (4, 4), (1, 4), (3, 2), (7, 8), (9, 2)]
+)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_outputs_and_gradients_are_pytorchs(height: int, width: int, stride: int) -> None:
+    ours, plain = layer(stride)
+    x = torch.randn(3, 6, height, width, dtype=torch.float64).to(memory_format=LAST)
+    for found, expected in zip(answers(ours, x), answers(plain, x), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_gradients_that_are_not_channels_last_and_frozen_parts() -> None:
+    ours, plain = layer()
+    x = torch.randn(3, 6, 2, 2, dtype=torch.float64).to(memory_format=LAST)
+    for module in (ours, plain):
+        module(x).flatten(1).square().sum().backward()
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+    frozen = deepcopy(ours).requires_grad_(False)
+    inputs = x.clone().requires_grad_()
+    frozen(inputs).sum().backward()
+    assert inputs.grad is not None
+    assert frozen.weight.grad is None or not frozen.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("case", "products"),
+    [
+        ("training", True),
+        ("evaluation", False),
+        ("evaluation that asks for it", True),
+        ("channels first", False),
+        ("a large map", False),
+        ("bfloat16", True),
+    ],
+)
+def test_products_are_taken_where_they_are_meant_to(case: str, products: bool) -> None:
+    side = max(MOST_SIDE.values()) + 1 if case == "a large map" else 2
+    module = SmallMapConv2d(6, 10, 3, 1, 1, bias=False).train("evaluation" not in case)
+    module.in_evaluation = case == "evaluation that asks for it"
+    x = torch.randn(3, 6, side, side)
+    x = x.to(torch.bfloat16) if case == "bfloat16" else x
+    x = x.to(memory_format=torch.contiguous_format if case == "channels first" else LAST)
+    with Names() as names, torch.autocast("cpu", dtype=torch.bfloat16, enabled=case == "bfloat16"):
+        module(x)
+    assert ("addmm_" in names.seen) == products
+    assert ("convolution" in names.seen) != products
+
+
+def test_under_bfloat16_the_products_and_gradients_are_float32() -> None:
+    ours, plain = (module.float() for module in layer())
+    x = torch.randn(3, 6, 2, 2).to(torch.bfloat16).to(memory_format=LAST)
+    inputs = x.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = ours(inputs)
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output, plain(x.float()))
+    output.sum().backward()
+    assert inputs.grad.dtype == torch.bfloat16
+    assert ours.weight.grad.dtype == torch.float32
+
+
+def test_any_network_takes_the_faster_ways_and_keeps_its_weights() -> None:
+    torch.manual_seed(0)
+    network = create("mobilenetv3_small_050", num_classes=7)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    fast = train_fast_on_cpu(network)
+    assert fast is network
+    assert torch.equal(torch.random.get_rng_state(), state)
+    kinds = {type(module) for module in network.modules() if isinstance(module, nn.Conv2d)}
+    assert {PointwiseConv2d, DepthwiseConv2d, nn.Conv2d} <= kinds
+    assert network.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bias": True},
+        {"padding": 0},
+        {"padding_mode": "reflect"},
+        {"dilation": 2, "padding": 2},
+        {"groups": 2},
+        {"kernel_size": 5, "padding": 2},
+        {"stride": 3},
+        {"in_channels": 8, "out_channels": 8},
+    ],
+)
+def test_a_convolution_that_no_way_fits_stays_pytorchs(change: dict) -> None:
+    options = {"in_channels": 256, "out_channels": 256, "kernel_size": 3, "padding": 1}
+    plain = nn.Conv2d(**{**options, "bias": False, **change})
+    assert type(train_fast_on_cpu(nn.Sequential(plain))[0]) is nn.Conv2d
+
+    class Own(nn.Conv2d):
+        pass
+
+    own = Own(256, 256, 3, padding=1, bias=False)
+    assert type(train_fast_on_cpu(nn.Sequential(own))[0]) is Own
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet10t", 48), ("mobilenetv3_small_050", 48), ("eff_resnet18", 32), ("resnet18", 64)],
+)
+def test_a_training_step_of_other_networks_is_theirs(name: str, size: int) -> None:
+    torch.manual_seed(0)
+    plain = create(name, num_classes=7, image_size=size).double()
+    fast = train_fast_on_cpu(deepcopy(plain)).to(memory_format=LAST)
+    x = torch.randn(4, 3, size, size, dtype=torch.float64)
+    losses = []
+    for network, images in ((plain, x), (fast, x.to(memory_format=LAST))):
+        torch.manual_seed(1)
+        loss = F.cross_entropy(network.train()(images), torch.arange(4))
+        loss.backward()
+        losses.append(loss.detach())
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-9, atol=1e-12)
+    for (path, found), (_, expected) in zip(
+        fast.named_parameters(), plain.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-6, atol=1e-8, msg=path)
+
+
+def test_costs_are_counted_as_ever() -> None:
+    network = create("eff_resnet18", num_classes=7, image_size=48).to(memory_format=LAST)
+    before = macs(network, 48).total
+    assert macs(train_fast_on_cpu(network, in_evaluation=True), 48).total == before
