@@ -1,4 +1,4 @@
-"""What a student's training step on a CPU is made of, and what each faster part is worth.
+"""What a network's training step on a CPU is made of, and what each faster part is worth.
 
     python -m benchmarks parts --image-size 48 --batch-size 64 --threads 1 --out results/
 
@@ -26,15 +26,16 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.harness import Recorder, add_common, interleaved
 from fersearch.distill import make_recipe
 from fersearch.distill.recipe import clipped_step, make_optimizer
-from fersearch.models import create, shufflenet
+from fersearch.models import create, shufflenet, train_fast_on_cpu
 from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d
+from fersearch.models.small_maps import SmallMapConv2d
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 # Operators by what they do, by the start of their name; the first that fits counts.
 KINDS = {
-    "convolutions of one pixel, classifier": ("aten::mm", "aten::addmm", "pointwise"),
+    "convolutions of one pixel, products": ("aten::mm", "aten::addmm", "pointwise"),
     "depthwise convolutions": ("depthwise",),
-    "first convolution": ("dense",),
+    "dense convolutions": ("dense",),
     "batch normalisation": ("aten::native_batch_norm", "aten::batch_norm"),
     "gradient of ReLU": ("aten::threshold_backward",),
     "ReLU": ("aten::clamp_min", "aten::relu"),
@@ -87,6 +88,13 @@ def without_early_pooling() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_small_maps() -> Iterator[None]:
+    """Leave dense convolutions of small maps to PyTorch."""
+    with mock.patch.object(SmallMapConv2d, "forward", nn.Conv2d.forward):
+        yield
+
+
+@contextlib.contextmanager
 def without_all() -> Iterator[None]:
     """Do without any of them."""
     with contextlib.ExitStack() as stack:
@@ -95,6 +103,7 @@ def without_all() -> Iterator[None]:
             without_products,
             without_padded_gradients,
             without_early_pooling,
+            without_small_maps,
         ):
             stack.enter_context(part())
         yield
@@ -105,10 +114,19 @@ PARTS = {
     "convolutions of one pixel as products": without_products,
     "depthwise gradients on padded small maps": without_padded_gradients,
     "pooling before the stem's ReLU": without_early_pooling,
+    "dense convolutions of small maps as products": without_small_maps,
     "fused SGD": contextlib.nullcontext,
     "all of them": without_all,
 }
 PLAIN_SGD = ("fused SGD", "all of them")
+# What a network must have for a part to be of any use to it.
+USED_BY: dict[str, type[nn.Module]] = {
+    "shuffle in two copies": shufflenet.ShuffleUnit,
+    "convolutions of one pixel as products": PointwiseConv2d,
+    "depthwise gradients on padded small maps": DepthwiseConv2d,
+    "pooling before the stem's ReLU": shufflenet.ShuffleNetV2,
+    "dense convolutions of small maps as products": SmallMapConv2d,
+}
 
 
 class Step:
@@ -121,8 +139,8 @@ class Step:
 
     def __init__(self, given: argparse.Namespace, *, plain_sgd: bool) -> None:
         torch.manual_seed(0)
-        self._network = create(given.student, num_classes=8, image_size=given.image_size)
-        self._network.to(memory_format=torch.channels_last).train()
+        self._network = create(given.model, num_classes=8, image_size=given.image_size)
+        train_fast_on_cpu(self._network).to(memory_format=torch.channels_last).train()
         shape = (given.batch_size, 3, given.image_size, given.image_size)
         self._images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
         self._labels = torch.randint(0, 8, shape[:1])
@@ -135,6 +153,11 @@ class Step:
             if plain_sgd
             else make_optimizer(parameters, recipe)
         )
+
+    def uses(self, part: str) -> bool:
+        """Return whether the network has layers for a part."""
+        kind = USED_BY.get(part, nn.Module)
+        return any(isinstance(module, kind) for module in self._network.modules())
 
     def __call__(self) -> None:
         """Make a step."""
@@ -154,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="parts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--student", default="shufflenet_v2_x1_0")
+    parser.add_argument("--model", default="shufflenet_v2_x1_0")
     parser.add_argument("--image-size", type=int, default=48)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=8, help="steps of each a round")
@@ -165,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     record = Recorder("parts", given)
     torch.set_num_threads(given.threads)
-    record.say(f"{given.student}, {given.image_size} px, batch {given.batch_size}")
+    record.say(f"{given.model}, {given.image_size} px, batch {given.batch_size}")
     measure(record, given)
     tell_profiles(record, given)
     record.finish()
@@ -187,12 +210,14 @@ def measure(record: Recorder, given: argparse.Namespace) -> None:
 
         return run
 
-    tasks = {"as it is": task(contextlib.nullcontext, Step(given, plain_sgd=False))}
-    for name, without in PARTS.items():
+    step = Step(given, plain_sgd=False)
+    tasks = {"as it is": task(contextlib.nullcontext, step)}
+    parts = {name: without for name, without in PARTS.items() if step.uses(name)}
+    for name, without in parts.items():
         tasks[f"without {name}"] = task(without, Step(given, plain_sgd=name in PLAIN_SGD))
     for name, values in interleaved(tasks, rounds=given.rounds).items():
         record.add(name, values, "ms a step", digits=1)
-    for name in PARTS:
+    for name in parts:
         record.compare(f"without {name}", "as it is")
 
 
