@@ -41,6 +41,7 @@ class Script:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given = given
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         normalize = transforms.Normalize([given.mean] * 3, [given.std] * 3)
         train = transforms.Compose(
             [
@@ -70,7 +71,8 @@ class Script:
     def network(self, name: str, **options: object) -> nn.Module:
         """Return a network for the pictures' classes."""
         classes = len(self.train_set.classes)
-        return timm.create_model(name, num_classes=classes, drop_rate=0.5, **options)
+        model = timm.create_model(name, num_classes=classes, drop_rate=0.5, **options)
+        return model.to(self.device)
 
     def teacher(self, splits: int) -> nn.Module:
         """Return the teacher with so many splits, trained the first time."""
@@ -137,8 +139,9 @@ class Training:
         """Train an epoch; return the mean loss."""
         self.model.train()
         total = 0.0
+        device = self.script.device
         for inputs, labels in self.script.train_loader:
-            loss = self.loss(inputs, labels)
+            loss = self.loss(inputs.to(device), labels.to(device))
             self.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
@@ -153,7 +156,8 @@ class Training:
         self.model.eval()
         right = 0
         for inputs, labels in self.script.val_loader:
-            right += int((self.model(inputs).argmax(dim=1) == labels).sum())
+            answers = self.model(inputs.to(self.script.device)).argmax(dim=1)
+            right += int((answers == labels.to(self.script.device)).sum())
         return right / len(self.script.val_set)
 
 

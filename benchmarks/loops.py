@@ -37,6 +37,7 @@ from fersearch.distill import (
 )
 from fersearch.distill.recipe import make_optimizer
 from fersearch.distill.run import TrainingRun
+from fersearch.models import create
 
 __all__ = ["LOOPS", "Loop", "LoopSetup", "make_loop", "open_data", "train_transform"]
 
@@ -59,6 +60,7 @@ class LoopSetup:
         threads: Threads of PyTorch.
         loaders: Processes of the ``DataLoader``; 0 loads in the training process.
         autocast: ``never`` for float32 throughout, ``auto`` for what ours would choose.
+        device: ``cpu`` or ``cuda``.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class LoopSetup:
     threads: int = 1
     loaders: int = 0
     autocast: str = "never"
+    device: str = "cpu"
 
 
 def open_data(setup: LoopSetup) -> Dataset:
@@ -83,7 +86,16 @@ def make_loop(name: str, setup: LoopSetup) -> Loop:
     """Return a loop by its name in :data:`LOOPS`, ready to train; sets PyTorch's threads."""
     torch.set_num_threads(setup.threads)
     torch.manual_seed(0)
-    return LOOPS[name](setup)
+    epoch = LOOPS[name](setup)
+    if setup.device == "cpu":
+        return epoch
+
+    def finished() -> int:
+        images = epoch()
+        torch.cuda.synchronize()  # a GPU may still be at work when the last step was started
+        return images
+
+    return finished
 
 
 def _job(setup: LoopSetup, data: Dataset) -> TrainJob:
@@ -99,10 +111,20 @@ def _job(setup: LoopSetup, data: Dataset) -> TrainJob:
 
 
 def _networks(setup: LoopSetup, data: Dataset) -> tuple[nn.Module, nn.Module]:
-    """Return student and teacher in channels-last layout."""
-    job = _job(setup, data)
-    teacher = build_model(replace(job, model=setup.teacher, loss=None), len(data.info.classes))
-    return build_model(job, len(data.info.classes)), teacher.eval().requires_grad_(False)
+    """Return student and teacher as our loop builds them."""
+    job, classes = _job(setup, data), len(data.info.classes)
+    teacher = build_model(replace(job, model=setup.teacher, loss=None), classes)
+    student = build_model(job, classes).to(setup.device)
+    return student, teacher.eval().requires_grad_(False).to(setup.device)
+
+
+def _plain_networks(setup: LoopSetup, data: Dataset) -> tuple[nn.Module, nn.Module]:
+    """Return student and teacher as timm makes them, in PyTorch's usual memory format."""
+    student, teacher = (
+        create(name, num_classes=len(data.info.classes), image_size=setup.image_size)
+        for name in (setup.student, setup.teacher)
+    )
+    return student.to(setup.device), teacher.eval().requires_grad_(False).to(setup.device)
 
 
 def _floor(setup: LoopSetup) -> Loop:
@@ -111,8 +133,9 @@ def _floor(setup: LoopSetup) -> Loop:
     student, _ = _networks(setup, data)
     optimizer = make_optimizer(student.parameters(), _job(setup, data).recipe)
     shape = (setup.batch_size, 3, setup.image_size, setup.image_size)
-    inputs = torch.randn(shape).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(0, len(data.info.classes), (setup.batch_size,))
+    inputs = torch.randn(shape, device=setup.device)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, len(data.info.classes), shape[:1], device=setup.device)
     steps = len(data.train) // setup.batch_size
 
     def epoch() -> int:
@@ -129,19 +152,23 @@ def _floor(setup: LoopSetup) -> Loop:
 
 def _ours(setup: LoopSetup, *, replay: bool) -> Loop:
     data = open_data(setup)
-    execution = Execution(threads=setup.threads, autocast=setup.autocast)
+    execution = Execution(device=setup.device, threads=setup.threads, autocast=setup.autocast)
     job = _job(setup, data)
     _, teacher = _networks(setup, data)
     signal: Any = OnlineTeacher(teacher, execution)
     if replay:
         labels = setup.folder / f"labels-{setup.teacher}-{data.info.sha256[:12]}"
         views = Views(
-            data.train.images, preprocessing=job.preprocessing, policy=job.policy, seed=job.seed
+            data.train.images,
+            preprocessing=job.preprocessing,
+            policy=job.policy,
+            seed=job.seed,
+            device=setup.device,
         )
         compute_soft_labels(
             labels, load_teacher=lambda: teacher, views=views, epochs=1, execution=execution
         )
-        signal = ReplayedTeacher(labels)
+        signal = ReplayedTeacher(labels, device=setup.device)
     run = TrainingRun(job, data, execution=execution, teacher=signal, companion=None)
 
     def epoch() -> int:
@@ -188,15 +215,14 @@ def _plain(setup: LoopSetup) -> Loop:
         num_workers=setup.loaders,
         drop_last=True,
     )
-    student, teacher = (
-        network.to(memory_format=torch.contiguous_format) for network in _networks(setup, data)
-    )
+    student, teacher = _plain_networks(setup, data)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
     def epoch() -> int:
         student.train()
         seen = 0
-        for inputs, labels in loader:
+        for pictures, classes in loader:
+            inputs, labels = pictures.to(setup.device), classes.to(setup.device)
             with torch.no_grad():
                 answers = teacher(inputs)
             logits = student(inputs)
@@ -223,9 +249,7 @@ def _torchdistill(setup: LoopSetup) -> Loop:
 
     logging.getLogger("torchdistill").setLevel(logging.ERROR)
     data = open_data(setup)
-    student, teacher = (
-        network.to(memory_format=torch.contiguous_format) for network in _networks(setup, data)
-    )
+    student, teacher = _plain_networks(setup, data)
     kd = {
         "key": "KDLoss",
         "kwargs": {
@@ -264,7 +288,7 @@ def _torchdistill(setup: LoopSetup) -> Loop:
             "kwargs": {"sub_terms": {"kd": {"criterion": kd, "weight": 1.0}}},
         },
     }
-    device = torch.device("cpu")
+    device = torch.device(setup.device)
     box = get_distillation_box(
         teacher, student, {"train": _pictures(setup, data)}, config, device, None, False, 1
     )

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.harness import Recorder, add_common, interleaved
-from fersearch.environment import usable_cores
+from fersearch.environment import resolve_device, usable_cores
 
 if TYPE_CHECKING:
     from benchmarks.loops import LoopSetup
@@ -105,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--loaders", type=int, default=0, help="DataLoader processes of the others")
     parser.add_argument("--student", default="shufflenet_v2_x1_0")
     parser.add_argument("--teacher", default="eff_resnet18")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, or auto")
     parser.add_argument("--autocast", choices=["never", "auto"], default="never")
     parser.add_argument("--only", action="append", choices=NAMES, help="may be repeated")
     parser.add_argument("--no-pairs", action="store_true", help="leave two processes out")
@@ -137,6 +138,7 @@ def measure(
         threads=given.threads or usable_cores(),
         loaders=given.loaders,
         autocast=given.autocast,
+        device=resolve_device(given.device),
     )
     open_data(setup)
     tasks = {name: speed(make_loop(name, setup)) for name in names}
@@ -154,6 +156,14 @@ def measure(
     )
     for name, values in found.items():
         record.add(name, values, "images/s", digits=0)
+    if setup.device != "cpu":
+        import torch
+
+        memory = torch.cuda.max_memory_allocated() / 1e6
+        record.figures["gpu"] = {"name": torch.cuda.get_device_name(), "memory_mb": memory}
+        record.say(
+            f"  {torch.cuda.get_device_name()}: at most {memory:.0f} MB held by this process"
+        )
     for over, under in COMPARED:
         if over in found and under in found:
             record.compare(over, under)
