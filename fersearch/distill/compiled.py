@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fersearch.distill.job import Execution
 from fersearch.errors import FersearchError
+from fersearch.models.small_maps import SmallMapConv2d
 
 __all__ = ["compiled"]
 
@@ -40,17 +41,22 @@ def compiled(network: nn.Module, execution: Execution) -> nn.Module:
     """Return ``network`` compiled for training, or itself where ``execution`` does not ask for it.
 
     Numbers change by rounding; dropout draws the masks that it draws uncompiled. On a GPU the
-    kernels of a step are recorded once and started together (CUDA graphs).
+    kernels of a step are recorded once and started together (CUDA graphs). On a CPU a network
+    with dense convolutions that may meet small maps, a ResNet, is returned as it is.
 
     Args:
         network: On the execution's device. It can still be used as it is, for evaluation.
         execution: Says whether, and where compiled kernels are kept.
     """
+    on_gpu = execution.device.startswith("cuda")
     if not execution.compile_cache:
+        return network
+    if not on_gpu and any(isinstance(item, SmallMapConv2d) for item in network.modules()):
+        # Hundreds of products would be compiled one by one, for nothing: they are the step.
         return network
     # Read by PyTorch at every use; the user's own choice stands.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", execution.compile_cache)
     options: dict[str, Any] = {"fallback_random": True}
-    if execution.device.startswith("cuda"):
+    if on_gpu:
         options["triton.cudagraphs"] = True
     return _Compiled(network, options)

@@ -1,9 +1,9 @@
 """Layers that train faster on a CPU and compute what PyTorch's own compute, up to rounding.
 
-Each takes its own way only while it trains, eagerly, on channels-last maps on a CPU
-(:func:`trains_on_cpu`). Everywhere else, evaluation, export, tracing, ``torch.compile``, ``vmap``
-and GPUs included, it is PyTorch's layer. Parameters, their names and their initial values are
-PyTorch's always. What each is worth stands in docs/performance.md.
+Each takes its own way only while it trains on channels-last maps on a CPU (:func:`trains_on_cpu`).
+Everywhere else, evaluation, export, tracing, ``vmap`` and GPUs included, it is PyTorch's layer.
+Parameters, their names and their initial values are PyTorch's always. What each is worth stands in
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = [
     "DepthwiseConv2d",
     "PointwiseConv2d",
     "interleaved",
-    "runs_eagerly_on_cpu",
+    "runs_on_cpu",
     "trains_on_cpu",
 ]
 
@@ -28,30 +28,31 @@ LEAST_FAST_SIDE = 3
 
 
 def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
-    """Return whether ``module`` is in training mode and ``x`` an eager channels-last CPU map.
+    """Return whether ``module`` is in training mode and ``x`` a channels-last map on a CPU.
 
     Args:
         module: The layer that is about to see the map.
         x: Map ``(B, C, H, W)``; halves of a channels-last map count as channels-last.
     """
-    return module.training and runs_eagerly_on_cpu(x, (torch.float32, torch.float64))
+    return module.training and runs_on_cpu(x, (torch.float32, torch.float64))
 
 
-def runs_eagerly_on_cpu(x: Tensor, dtypes: tuple[torch.dtype, ...]) -> bool:
-    """Return whether ``x`` is a channels-last CPU map of one of ``dtypes``, seen eagerly.
+def runs_on_cpu(x: Tensor, dtypes: tuple[torch.dtype, ...]) -> bool:
+    """Return whether ``x`` is a channels-last CPU map of one of ``dtypes``.
+
+    Not while it is exported, traced or inside a transform of ``torch.func``.
 
     Args:
         x: Map ``(B, C, H, W)``; halves of a channels-last map count as channels-last.
         dtypes: Number types that count.
     """
+    if x.device.type != "cpu" or x.dtype not in dtypes or x.stride(1) != 1:
+        return False
+    if torch.compiler.is_compiling():
+        return not torch.compiler.is_exporting()
     return (
-        x.device.type == "cpu"
-        and x.dtype in dtypes
-        and x.stride(1) == 1
-        and not torch.compiler.is_compiling()
         # Inside torch.func's transforms, as when students are stacked, PyTorch's layers run.
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        torch._C._functorch.peek_interpreter_stack() is None and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
 
 
@@ -139,6 +140,9 @@ def interleaved(one: Tensor, other: Tensor) -> Tensor:
     Returns:
         Channels-last ``(B, 2C, H, W)``.
     """
+    if torch.compiler.is_compiling():  # which makes one loop of it, gradients included
+        pair = torch.stack([one.permute(0, 2, 3, 1), other.permute(0, 2, 3, 1)], dim=4)
+        return pair.flatten(3).permute(0, 3, 1, 2)
     mixed: Tensor = _Interleave.apply(one, other)
     return mixed
 

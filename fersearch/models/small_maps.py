@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d, runs_eagerly_on_cpu
+from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d, runs_on_cpu
 
 __all__ = ["SmallMapConv2d", "train_fast_on_cpu"]
 
@@ -52,7 +52,7 @@ def _pixels(x: Tensor) -> Tensor:
 class SmallMapConv2d(nn.Conv2d):
     """Convolution with a kernel of 3x3, padding 1 and no bias that is fast on small maps.
 
-    It takes the products' way on a CPU, eagerly, on channels-last maps, in training, and in
+    It takes the products' way on a CPU, on channels-last maps, in training, and in
     evaluation too where ``in_evaluation`` is set. Elsewhere, and on larger maps, it is PyTorch's.
     Under bfloat16 autocast the products are float32.
     """
@@ -66,7 +66,7 @@ class SmallMapConv2d(nn.Conv2d):
         if (
             side > MOST_SIDE.get(x.dtype, 0)
             or not (self.training or self.in_evaluation)
-            or not runs_eagerly_on_cpu(x, tuple(MOST_SIDE))
+            or not runs_on_cpu(x, tuple(MOST_SIDE))
         ):
             return super().forward(x)
         convolved: Tensor = _SmallMapConvolution.apply(x, self.weight, stride)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from fersearch.api.stacking import check_vectorize, trials_together
 from fersearch.data.preprocessing import Preprocessing
@@ -14,6 +16,8 @@ from fersearch.data.views import ViewPolicy
 from fersearch.distill import Execution, TrainJob, make_recipe, train
 from fersearch.distill.compiled import compiled
 from fersearch.errors import FersearchError, InputError
+from fersearch.models import create, train_fast_on_cpu
+from fersearch.models.shufflenet import ShuffleUnit
 from fersearch.spec import load_study
 
 CPU = Execution(threads=1, autocast="never")
@@ -79,3 +83,27 @@ def test_compiled_trials_are_not_stacked(tiny_data):
     found = trials_together("auto", spec, tiny_data.info, device="cuda", compiles=True)
     assert found[0] == 1
     assert trials_together("auto", spec, tiny_data.info, device="cuda")[0] > 1
+
+
+@pytest.mark.slow
+def test_a_compiled_step_of_shufflenets_units_is_the_eager_one(compiling):
+    """The layers that are faster on a CPU are compiled, and give the same gradients."""
+    torch.manual_seed(0)
+    units = nn.Sequential(ShuffleUnit(8, 16, 2), ShuffleUnit(16, 16, 1), nn.Dropout(0.5))
+    units.double().to(memory_format=torch.channels_last).train()
+    images = torch.randn(4, 8, 4, 4, dtype=torch.float64).to(memory_format=torch.channels_last)
+    found = []
+    for execution in (CPU, compiling):
+        network = deepcopy(units)
+        torch.manual_seed(1)
+        answer = compiled(network, execution)(images)
+        (answer**3).sum().backward()
+        found.append([answer.detach(), *(item.grad for item in network.parameters())])
+    for fast, eager in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(fast, eager, rtol=1e-7, atol=1e-9)
+
+
+def test_on_a_cpu_a_network_of_small_map_products_is_left_alone(compiling):
+    network = train_fast_on_cpu(create("eff_resnet18", num_classes=7, image_size=32))
+    assert compiled(network, compiling) is network
+    assert compiled(network, dataclasses.replace(compiling, device="cuda")) is not network
