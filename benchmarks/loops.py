@@ -150,9 +150,14 @@ def _floor(setup: LoopSetup) -> Loop:
     return epoch
 
 
-def _ours(setup: LoopSetup, *, replay: bool) -> Loop:
+def _ours(setup: LoopSetup, *, replay: bool, compiles: bool = False) -> Loop:
     data = open_data(setup)
-    execution = Execution(device=setup.device, threads=setup.threads, autocast=setup.autocast)
+    execution = Execution(
+        device=setup.device,
+        threads=setup.threads,
+        autocast=setup.autocast,
+        compile_cache=str(setup.folder / "compiled") if compiles else "",
+    )
     job = _job(setup, data)
     _, teacher = _networks(setup, data)
     signal: Any = OnlineTeacher(teacher, execution)
@@ -311,6 +316,7 @@ def _torchdistill(setup: LoopSetup) -> Loop:
 LOOPS: dict[str, Callable[[LoopSetup], Loop]] = {
     "floor": _floor,
     "replay": lambda setup: _ours(setup, replay=True),
+    "compiled": lambda setup: _ours(setup, replay=True, compiles=True),
     "online": lambda setup: _ours(setup, replay=False),
     "plain": _plain,
     "torchdistill": _torchdistill,

@@ -4,6 +4,7 @@
 
 ``floor``         the student's forward, backward and optimiser on one fixed batch
 ``replay``        our loop with replayed soft labels
+``compiled``      the same with compiled steps; only with ``--compile``, and compiling not counted
 ``online``        our loop with the teacher at every step
 ``plain``         a PyTorch loop: ImageFolder, DataLoader, PIL transforms, the teacher at every step
 ``torchdistill``  torchdistill's loop on the same pictures; needs ``pip install torchdistill``
@@ -32,14 +33,16 @@ from fersearch.environment import resolve_device, usable_cores
 if TYPE_CHECKING:
     from benchmarks.loops import LoopSetup
 
-PAIRED = ("replay", "torchdistill")
-NAMES = ("floor", "replay", "online", "plain", "torchdistill")
+PAIRED = ("replay", "compiled", "torchdistill")
+NAMES = ("floor", "replay", "compiled", "online", "plain", "torchdistill")
 COMPARED = (
     ("replay", "floor"),
     ("replay", "online"),
     ("replay", "plain"),
     ("replay", "torchdistill"),
     ("replay, two processes", "torchdistill, two processes"),
+    ("compiled", "replay"),
+    ("compiled, two processes", "torchdistill, two processes"),
 )
 
 
@@ -108,11 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, or auto")
     parser.add_argument("--autocast", choices=["never", "auto"], default="never")
     parser.add_argument("--only", action="append", choices=NAMES, help="may be repeated")
+    parser.add_argument("--compile", action="store_true", help="compiled steps, too: minutes more")
     parser.add_argument("--no-pairs", action="store_true", help="leave two processes out")
     parser.add_argument("--cache", type=Path, help="folder that keeps the pictures for next time")
     add_common(parser)
     given = parser.parse_args(arguments)
-    names = given.only or list(NAMES)
+    names = given.only or [name for name in NAMES if given.compile or name != "compiled"]
     record = Recorder("step", given)
     if "torchdistill" in names and importlib.util.find_spec("torchdistill") is None:
         record.say("torchdistill is not installed, so left out: pip install torchdistill")
