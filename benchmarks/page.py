@@ -114,6 +114,11 @@ def render(content: dict[str, Any], *, how: str = "") -> str:
             f"| {name} | {_median_and_range(item['values'])} {item['unit']} |"
             for name, item in content["series"].items()
         ]
+        rows += [
+            f"| {name.replace('_', ' ')} | {_median_and_range([value])} |"
+            for name, value in content["figures"].items()
+            if isinstance(value, int | float)
+        ]
         parts.append("\n".join(["| single times | median (range) |", "|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
