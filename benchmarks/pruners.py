@@ -121,7 +121,7 @@ class Answers:
         reached = np.array([curve["accuracies"] for curve in curves])
         self.epochs = reached.shape[1]
         self._forest = RandomForestRegressor(
-            n_estimators=300, min_samples_leaf=2, oob_score=True, random_state=0
+            n_estimators=100, min_samples_leaf=2, oob_score=True, random_state=0
         )
         self._forest.fit(self._features([curve["params"] for curve in curves]), reached)
         self._differences = reached - self._forest.oob_prediction_
