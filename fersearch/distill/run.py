@@ -41,7 +41,6 @@ from fersearch.records import EpochRecord
 from fersearch.seeds import derive_seed
 
 __all__ = [
-    "DIVERGENCE_CHECK_STEPS",
     "DivergedError",
     "EpochSums",
     "RunData",
@@ -292,6 +291,16 @@ class TrainingRun:
         self.schedule.after_step()
         return loss.detach(), (logits.detach().argmax(dim=1) == batch.labels).sum()
 
+    def looks_after(self, number: int) -> bool:
+        """Return whether to look after step ``number`` of an epoch if the loss is still finite.
+
+        A sum stays non-finite once one loss was: looking now and then misses nothing. A host would
+        have to wait for its GPU each time, and looks at the end of the epoch alone.
+        """
+        if number == self.steps - 1:
+            return True
+        return self.labels.device.type == "cpu" and number % DIVERGENCE_CHECK_STEPS == 0
+
     def seed_dropout(self, epoch: int) -> None:
         """Seed the global generator, which dropout draws from.
 
@@ -316,9 +325,7 @@ class TrainingRun:
             total += loss * len(batch.labels)
             right += correct
             seen += len(batch.labels)
-            # A sum stays non-finite once one loss was: looking now and then misses nothing.
-            last = number == self.steps - 1
-            if (last or number % DIVERGENCE_CHECK_STEPS == 0) and not math.isfinite(float(total)):
+            if self.looks_after(number) and not math.isfinite(float(total)):
                 raise DivergedError.in_training(epoch, number)
         return EpochSums(loss=float(total) / seen, accuracy=int(right) / seen, images=seen)
 

@@ -21,7 +21,6 @@ from fersearch.data.dataset import Dataset
 from fersearch.distill.checkpoint import save_checkpoint
 from fersearch.distill.job import Execution, TrainJob
 from fersearch.distill.run import (
-    DIVERGENCE_CHECK_STEPS,
     DivergedError,
     EpochSums,
     RunData,
@@ -234,7 +233,7 @@ class _Stack:
             totals += losses * len(batch.labels)
             right += correct
             seen += len(batch.labels)
-            if number != lead.steps - 1 and number % DIVERGENCE_CHECK_STEPS:
+            if not lead.looks_after(number):
                 continue
             finite = np.isfinite(totals.cpu().numpy())
             if finite.all():
