@@ -179,7 +179,7 @@ def study_options(function: Command) -> Command:
             callback=_vectorize,
             help="Trials trained in one program: auto, 1, or K [auto: 1 on a CPU].",
         ),
-        click.option("--compile", is_flag=True, help="torch.compile the steps; may pay on a GPU."),
+        click.option("--compile", is_flag=True, help="torch.compile the steps: for long studies."),
         click.option("--teacher-weights", metavar="FILE", help="Initial weights of the teachers."),
         click.option(
             "--export/--no-export",

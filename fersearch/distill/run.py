@@ -294,8 +294,8 @@ class TrainingRun:
     def looks_after(self, number: int) -> bool:
         """Return whether to look after step ``number`` of an epoch if the loss is still finite.
 
-        A sum stays non-finite once one loss was: looking now and then misses nothing. A host would
-        have to wait for its GPU each time, and looks at the end of the epoch alone.
+        A sum stays non-finite once one loss was: looking now and then misses nothing. With a GPU
+        the host would have to wait each time: it looks at the end of the epoch alone.
         """
         if number == self.steps - 1:
             return True

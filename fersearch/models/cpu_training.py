@@ -50,10 +50,10 @@ def runs_on_cpu(x: Tensor, dtypes: tuple[torch.dtype, ...]) -> bool:
         return False
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
-    return (
-        # Inside torch.func's transforms, as when students are stacked, PyTorch's layers run.
-        torch._C._functorch.peek_interpreter_stack() is None and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    )
+    # Inside torch.func's transforms, as when students are stacked, PyTorch's layers run.
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 class PointwiseConv2d(nn.Conv2d):
