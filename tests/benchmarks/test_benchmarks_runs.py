@@ -157,12 +157,37 @@ def test_the_factor_counts_seeds_in_which_both_reached_the_scripts_best(tmp_path
         "ours": [study.Course([(5.0, 0.6)], 8.0, 9.0), study.Course([(5.0, 0.2)], 8.0, 9.0)],
         "script": [study.Course([(20.0, 0.5)], 24.0, 24.0), study.Course([(9.0, 0.5)], 16.0, 16.0)],
     }
-    study.report(record, courses)
+    study.report(record, courses, images=4)
     record.finish(lambda axes: study.draw(axes, courses))
     found = content(tmp_path, "study")
-    assert found["figures"]["factors_to_the_scripts_best"] == [4.0]
-    assert found["figures"]["to_the_scripts_best"][1]["our_seconds"] is None
+    figures = found["figures"]
+    assert figures["factors to the script's best"] == [4.0]
+    assert figures["to the script's best"][1]["our_seconds"] is None
+    # With four images the interval of 50 % goes down to 1 %, which ours reached in both.
+    assert figures["factors to the lower end of its 95 % interval"] == pytest.approx([4.0, 1.8])
     assert found["ratios"]["the script / our search"]["median"] == 2.5
+
+
+def test_an_interrupted_comparison_goes_on_with_what_it_has(tmp_path, monkeypatch):
+    begun = []
+
+    def run(words, home):
+        begun.append(home.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        (home / "events.jsonl").write_text('{"time": 12.0, "accuracy": 0.4}\n', encoding="utf-8")
+        (home / "course.json").write_text('{"start": 10.0, "end": 15.0}\n', encoding="utf-8")
+        return study.kept(home)
+
+    monkeypatch.setattr(study, "run", run)
+    words = "--data synthetic:train=16,val=8,test=8,image_size=16 --seeds 2 --keep"
+    with pytest.raises(KeyboardInterrupt):
+        study.main([*words.split(), str(tmp_path / "kept")])
+    study.main([*words.split(), str(tmp_path / "kept"), "--out", str(tmp_path / "out")])
+    assert begun == ["ours-0", "script-0", "script-1", "script-1", "ours-1"]
+    found = content(tmp_path / "out", "study")
+    assert found["series"]["our search"]["values"] == [5.0, 5.0]
+    assert found["figures"]["courses"]["script"][1]["best"] == [[2.0, 0.4]]
 
 
 def curves(count=24, epochs=4):
