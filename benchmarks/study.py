@@ -199,7 +199,28 @@ def measure(record: Recorder, given: argparse.Namespace, folder: Path) -> dict[s
                 f"  seed {seed}, {kind}: {last.search:.1f} s for {given.trials} trials, "
                 f"best validation accuracy {last.accuracy:.2%}"
             )
+            if kind == "ours":
+                tell_shares(record, home)
     return courses
+
+
+def tell_shares(record: Recorder, home: Path) -> None:
+    """Print where the time of our search went: shares of what its workers could have done."""
+    folder = home / "studies" / "distill"
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    spent = {"teacher": 0.0, "trial": 0.0}
+    for file in (folder / "runs").glob("*.json"):
+        run_record = json.loads(file.read_text(encoding="utf-8"))
+        if run_record["role"] in spent:
+            spent[run_record["role"]] += run_record["seconds"]
+    whole = result["seconds"]["search"] * result["jobs"]
+    shares = {role: seconds / whole for role, seconds in spent.items()}
+    record.figures.setdefault("shares of our search", []).append(shares)
+    record.say(
+        f"    of its workers' time: students {shares['trial']:.0%}, teachers "
+        f"{shares['teacher']:.0%}, the rest (start, soft labels, waiting) "
+        f"{1 - sum(shares.values()):.0%}"
+    )
 
 
 def report(record: Recorder, courses: dict[str, list[Course]], *, images: int) -> None:

@@ -180,6 +180,7 @@ def test_an_interrupted_comparison_goes_on_with_what_it_has(tmp_path, monkeypatc
         return study.kept(home)
 
     monkeypatch.setattr(study, "run", run)
+    monkeypatch.setattr(study, "tell_shares", lambda record, home: None)
     words = "--data synthetic:train=16,val=8,test=8,image_size=16 --seeds 2 --keep"
     with pytest.raises(KeyboardInterrupt):
         study.main([*words.split(), str(tmp_path / "kept")])
@@ -188,6 +189,19 @@ def test_an_interrupted_comparison_goes_on_with_what_it_has(tmp_path, monkeypatc
     found = content(tmp_path / "out", "study")
     assert found["series"]["our search"]["values"] == [5.0, 5.0]
     assert found["figures"]["courses"]["script"][1]["best"] == [[2.0, 0.4]]
+
+
+def test_where_our_time_went_by_hand(tmp_path):
+    runs = tmp_path / "studies" / "distill" / "runs"
+    runs.mkdir(parents=True)
+    result = {"seconds": {"search": 100.0}, "jobs": 2}
+    (runs.parent / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    for name, role, seconds in (("a", "teacher", 40.0), ("b", "trial", 60.0), ("c", "trial", 50.0)):
+        text = json.dumps({"role": role, "seconds": seconds})
+        (runs / f"{name}.json").write_text(text, encoding="utf-8")
+    record = study.Recorder("study", argparse.Namespace(out=None))
+    study.tell_shares(record, tmp_path)
+    assert record.figures["shares of our search"] == [{"teacher": 0.2, "trial": 0.55}]
 
 
 def curves(count=24, epochs=4):
