@@ -63,21 +63,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     record = Recorder("pruners", given)
     with tempfile.TemporaryDirectory() as folder:
-        curves = _read(given.curves) if given.curves else _train(given, Path(folder))
+        trained = _read(given.curves) if given.curves else _train(given, Path(folder))
+        record.say(f"curves of {len(trained['curves'])} settings: {trained['of']}")
         if given.out:
             given.out.mkdir(parents=True, exist_ok=True)
             file = given.out / "pruners-curves.json"
-            file.write_text(json.dumps(curves, indent=1) + "\n", encoding="utf-8")
-        found = compare(record, given, Answers(curves), Path(folder))
+            file.write_text(json.dumps(trained, indent=1) + "\n", encoding="utf-8")
+        found = compare(record, given, Answers(trained["curves"]), Path(folder))
     record.finish(lambda axes: draw(axes, found))
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
-    curves: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-    return curves
+def _read(file: Path) -> dict[str, Any]:
+    trained: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return trained
 
 
-def _train(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+def _train(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Train settings drawn at random to the end; return settings and validation accuracies."""
     import optuna
 
@@ -102,11 +103,16 @@ def _train(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         export=False,
     )
     study = optuna.load_study(study_name=None, storage=default_storage_url(workspace))
-    return [
+    curves = [
         {"params": trial.params, "accuracies": [value for _, value in sorted(reports.items())]}
         for trial in study.trials
         if len(reports := trial.intermediate_values) == given.epochs
     ]
+    of = (
+        f"{given.data}, {given.epochs} epochs, batch {given.batch_size}, teachers of "
+        f"{given.teacher_epochs} epochs"
+    )
+    return {"of": of, "curves": curves}
 
 
 class Answers:

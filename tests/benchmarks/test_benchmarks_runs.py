@@ -253,7 +253,7 @@ def test_answers_follow_the_curves_and_are_as_noisy():
 
 def test_pruners_are_compared_over_given_curves(tmp_path):
     file = tmp_path / "curves.json"
-    file.write_text(json.dumps(curves()), encoding="utf-8")
+    file.write_text(json.dumps({"of": "made-up data", "curves": curves()}), encoding="utf-8")
     words = "--searches 1 --trials 8 --budget 4 --samplers random --out"
     pruners.main(["--curves", str(file), *words.split(), str(tmp_path / "out")])
     found = content(tmp_path / "out", "pruners")
