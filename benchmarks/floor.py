@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from benchmarks.harness import Recorder, add_common, interleaved, timed
+from benchmarks.harness import CLOCKS, Recorder, add_common, interleaved, timed
 from fersearch.data import load_data
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy, Views
@@ -46,7 +45,6 @@ from fersearch.distill.compiled import compiled
 from fersearch.distill.recipe import make_optimizer
 from fersearch.distill.run import TrainingRun
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 NAMES = {
     "nchw": "torchvision, channels-first",
     "last": "torchvision, channels-last",

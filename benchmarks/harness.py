@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "CLOCKS",
     "Ratio",
     "Recorder",
     "add_common",
@@ -44,6 +45,8 @@ __all__ = [
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "mlflow", "numpy", "torchdistill")
 
+# The processor's clock of this process leaves out what others do meanwhile.
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Task = Callable[[], float | None]
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
@@ -23,14 +22,13 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.harness import Recorder, add_common, interleaved
+from benchmarks.harness import CLOCKS, Recorder, add_common, interleaved
 from fersearch.distill import make_recipe
 from fersearch.distill.recipe import clipped_step, make_optimizer
 from fersearch.models import create, shufflenet, train_fast_on_cpu
 from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d
 from fersearch.models.small_maps import SmallMapConv2d
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 # Operators by what they do, by the start of their name; the first that fits counts.
 KINDS = {
     "convolutions of one pixel, products": ("aten::mm", "aten::addmm", "pointwise"),

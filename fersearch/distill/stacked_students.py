@@ -19,14 +19,13 @@ from torch.func import functional_call
 from fersearch.distill.evaluation import EVALUATION_BATCH
 from fersearch.distill.job import Execution
 from fersearch.distill.precision import autocast, full_precision, uses_bfloat16
+from fersearch.distill.recipe import CLIP_MARGIN
 from fersearch.distill.run import TrainingRun
 from fersearch.distill.shared_dropout import SharedDropout
 from fersearch.models import Batch
 
 __all__ = ["Fitness", "StackedStudents", "try_stacking"]
 
-# torch.nn.utils.clip_grad_norm_ adds the same.
-CLIP_EPSILON = 1e-6
 # Stacked answers may differ from a lone network's by rounding, TF32's included, not by more.
 SAME = 1e-2
 
@@ -197,7 +196,7 @@ class StackedStudents:
         change = torch.cat([item.reshape(len(self), -1) for item in gradients], dim=1)
         if recipe.clip_norm > 0:
             norm = torch.linalg.vector_norm(change, dim=1, keepdim=True)
-            change *= (recipe.clip_norm / (norm + CLIP_EPSILON)).clamp(max=1.0)
+            change *= (recipe.clip_norm / (norm + CLIP_MARGIN)).clamp(max=1.0)
         change.addcmul_(self.weights, self._decay)
         self.momentum.mul_(recipe.momentum).add_(change)
         change = (
