@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.harness import Recorder, add_common, interleaved
+from benchmarks.harness import CLOCKS, Recorder, add_common, interleaved
 from fersearch.data import Dataset, load_data
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy
@@ -66,9 +65,6 @@ def stack_epoch(runs: list[TrainingRun], teacher: ReplayedTeacher) -> Callable[[
         float(total.sum())  # waits for a GPU
 
     return epoch
-
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def per_second(
