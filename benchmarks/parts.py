@@ -52,79 +52,47 @@ KINDS = {
 REST = "all the rest"
 
 
-@contextlib.contextmanager
-def without_two_copies() -> Iterator[None]:
-    """Shuffle by stacking."""
-    with mock.patch.object(shufflenet, "interleaved", shufflenet.shuffled_pair):
-        yield
-
-
-@contextlib.contextmanager
-def without_products() -> Iterator[None]:
-    """Leave convolutions of one pixel to PyTorch."""
-    with mock.patch.object(PointwiseConv2d, "forward", nn.Conv2d.forward):
-        yield
-
-
-@contextlib.contextmanager
-def without_padded_gradients() -> Iterator[None]:
-    """Leave depthwise convolutions to PyTorch."""
-    with mock.patch.object(DepthwiseConv2d, "forward", nn.Conv2d.forward):
-        yield
-
-
-@contextlib.contextmanager
-def without_early_pooling() -> Iterator[None]:
+def _stem_map(self: Any, x: Tensor) -> Tensor:
     """Rectify before pooling."""
+    pooled: Tensor = self.maxpool(self.conv1(x))
+    return pooled
 
-    def stem_map(self: Any, x: Tensor) -> Tensor:
-        pooled: Tensor = self.maxpool(self.conv1(x))
-        return pooled
 
-    with mock.patch.object(shufflenet.ShuffleNetV2, "_stem_map", stem_map):
-        yield
+# A part: the layers that a network must have to use it, where it stands, and what one would have
+# instead.
+CONVOLVE = nn.Conv2d.forward
+PARTS: dict[str, tuple[type[nn.Module], tuple[Any, str, Any]]] = {
+    "shuffle in two copies": (
+        shufflenet.ShuffleUnit,
+        (shufflenet, "interleaved", shufflenet.shuffled_pair),
+    ),
+    "convolutions of one pixel as products": (
+        PointwiseConv2d,
+        (PointwiseConv2d, "forward", CONVOLVE),
+    ),
+    "depthwise gradients on padded small maps": (
+        DepthwiseConv2d,
+        (DepthwiseConv2d, "forward", CONVOLVE),
+    ),
+    "pooling before the stem's ReLU": (
+        shufflenet.ShuffleNetV2,
+        (shufflenet.ShuffleNetV2, "_stem_map", _stem_map),
+    ),
+    "dense convolutions of small maps as products": (
+        SmallMapConv2d,
+        (SmallMapConv2d, "forward", CONVOLVE),
+    ),
+}
+FUSED, ALL = "fused SGD", "all of them"
 
 
 @contextlib.contextmanager
-def without_small_maps() -> Iterator[None]:
-    """Leave dense convolutions of small maps to PyTorch."""
-    with mock.patch.object(SmallMapConv2d, "forward", nn.Conv2d.forward):
-        yield
-
-
-@contextlib.contextmanager
-def without_all() -> Iterator[None]:
-    """Do without any of them."""
+def without(*parts: str) -> Iterator[None]:
+    """Do inside without these of :data:`PARTS`."""
     with contextlib.ExitStack() as stack:
-        for part in (
-            without_two_copies,
-            without_products,
-            without_padded_gradients,
-            without_early_pooling,
-            without_small_maps,
-        ):
-            stack.enter_context(part())
+        for part in parts:
+            stack.enter_context(mock.patch.object(*PARTS[part][1]))
         yield
-
-
-PARTS = {
-    "shuffle in two copies": without_two_copies,
-    "convolutions of one pixel as products": without_products,
-    "depthwise gradients on padded small maps": without_padded_gradients,
-    "pooling before the stem's ReLU": without_early_pooling,
-    "dense convolutions of small maps as products": without_small_maps,
-    "fused SGD": contextlib.nullcontext,
-    "all of them": without_all,
-}
-PLAIN_SGD = ("fused SGD", "all of them")
-# What a network must have for a part to be of any use to it.
-USED_BY: dict[str, type[nn.Module]] = {
-    "shuffle in two copies": shufflenet.ShuffleUnit,
-    "convolutions of one pixel as products": PointwiseConv2d,
-    "depthwise gradients on padded small maps": DepthwiseConv2d,
-    "pooling before the stem's ReLU": shufflenet.ShuffleNetV2,
-    "dense convolutions of small maps as products": SmallMapConv2d,
-}
 
 
 class Step:
@@ -152,10 +120,14 @@ class Step:
             else make_optimizer(parameters, recipe)
         )
 
-    def uses(self, part: str) -> bool:
-        """Return whether the network has layers for a part."""
-        kind = USED_BY.get(part, nn.Module)
-        return any(isinstance(module, kind) for module in self._network.modules())
+    def parts(self) -> list[str]:
+        """Return which of :data:`PARTS` the network has layers for."""
+        modules = list(self._network.modules())
+        return [
+            name
+            for name, (kind, _) in PARTS.items()
+            if any(isinstance(module, kind) for module in modules)
+        ]
 
     def __call__(self) -> None:
         """Make a step."""
@@ -196,11 +168,9 @@ def measure(record: Recorder, given: argparse.Namespace) -> None:
     """Take steps as they are and without each part, in turn."""
     clock = CLOCKS[given.clock]
 
-    def task(
-        without: Callable[[], contextlib.AbstractContextManager[None]], step: Step
-    ) -> Callable[[], float]:
+    def task(step: Step, *parts: str) -> Callable[[], float]:
         def run() -> float:
-            with without():
+            with without(*parts):
                 start = clock()
                 for _ in range(given.steps):
                     step()
@@ -209,19 +179,19 @@ def measure(record: Recorder, given: argparse.Namespace) -> None:
         return run
 
     step = Step(given, plain_sgd=False)
-    tasks = {"as it is": task(contextlib.nullcontext, step)}
-    parts = {name: without for name, without in PARTS.items() if step.uses(name)}
-    for name, without in parts.items():
-        tasks[f"without {name}"] = task(without, Step(given, plain_sgd=name in PLAIN_SGD))
+    left_out = {name: task(Step(given, plain_sgd=False), name) for name in step.parts()}
+    left_out[FUSED] = task(Step(given, plain_sgd=True))
+    left_out[ALL] = task(Step(given, plain_sgd=True), *PARTS)
+    tasks = {"as it is": task(step)} | {f"without {name}": run for name, run in left_out.items()}
     for name, values in interleaved(tasks, rounds=given.rounds).items():
         record.add(name, values, "ms a step", digits=1)
-    for name in parts:
+    for name in left_out:
         record.compare(f"without {name}", "as it is")
 
 
 def tell_profiles(record: Recorder, given: argparse.Namespace) -> None:
     """Profile the step without any of the parts, and as it is."""
-    with without_all():
+    with without(*PARTS):
         before = profiled(Step(given, plain_sgd=True), given.profiled)
     now = profiled(Step(given, plain_sgd=False), given.profiled)
     record.figures["profile_ms"] = {"before": before, "now": now}

@@ -268,7 +268,7 @@ def test_the_parts_of_a_step_are_measured_and_profiled(tmp_path):
     found = content(tmp_path, "parts")
     assert set(found["ratios"]) == {
         f"without {name} / as it is"
-        for name in parts.PARTS
+        for name in (*parts.PARTS, parts.FUSED, parts.ALL)
         if name != "dense convolutions of small maps as products"  # it has none
     }
     for step_profile in found["figures"]["profile_ms"].values():
