@@ -261,7 +261,9 @@ def quality_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     total = sum(result.get("trials", {}).values())
     return [
         (
-            f"within {100 * row['within']:g} points" if row["within"] else "the best itself",
+            f"within {format_count(round(100 * row['within']), 'point')}"
+            if row["within"]
+            else "the best itself",
             f"{row['trials']} of {total}",
             f"{row['seconds'] / 60:.1f}",
         )
