@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from demo_browsing import COPY, answer_of, cards, choose, find, pixel, requests, settle, wait_for
 from demo_samples import CLASSES, Gated, encoded, noise, open_tiny, running
 from PIL import Image
 
@@ -39,13 +39,6 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
-)
-# Reading a canvas back makes the browser warn, unless it is a copy that is made for reading.
-COPY = (
-    "const copyOf = (c) => { const copy = document.createElement('canvas');"
-    "copy.width = c.width; copy.height = c.height;"
-    "const context = copy.getContext('2d', { willReadFrequently: true });"
-    "context.drawImage(c, 0, 0); return context; };"
 )
 
 
@@ -150,67 +143,6 @@ def visit(browser, sites):
     browser.get("about:blank")
 
 
-def requests(browser):
-    """Return the addresses that the page asked for."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
-
-
-def wait_for(browser, condition, seconds=60):
-    """Wait until a JavaScript condition holds."""
-    end = time.monotonic() + seconds
-    while not browser.execute_script(f"return Boolean({condition})"):
-        assert time.monotonic() < end, f"never true: {condition}"
-        time.sleep(0.05)
-
-
-def find(browser, selector):
-    return browser.find_element("css selector", selector)
-
-
-def choose(browser, folder, *names):
-    """Choose files and wait until all that were chosen so far are answered."""
-    find(browser, "#files").send_keys("\n".join(str(folder / name) for name in names))
-    wait_for(
-        browser,
-        "document.querySelectorAll('#strip button').length >= arguments[0]".replace(
-            "arguments[0]", str(len(names))
-        ),
-    )
-    settle(browser)
-
-
-def settle(browser):
-    """Wait until no picture waits for its answer."""
-    wait_for(
-        browser,
-        "![...document.querySelectorAll('#strip span')].some((s) => s.textContent === 'waiting')"
-        " && !document.querySelector('#status').textContent.includes('looking')",
-    )
-
-
-def cards(browser):
-    """Return what the cards say: heads, bars in percent of their rails, and the numbers."""
-    return browser.execute_script(
-        "return [...document.querySelectorAll('#cards .face:not([hidden])')].map((card) => ({"
-        " name: card.getAttribute('aria-label'),"
-        " labels: [...card.querySelectorAll('figcaption b')].map((b) => b.textContent),"
-        " classes: [...card.querySelectorAll('tbody th')].map((th) => th.textContent),"
-        " values: [...card.querySelectorAll('.value')].map((td) => td.textContent),"
-        " bars: [...card.querySelectorAll('.rail')].map((rail) => 100 *"
-        "   rail.firstChild.getBoundingClientRect().width / rail.getBoundingClientRect().width),"
-        " apart: !card.querySelector('.disagree').hidden }))"
-    )
-
-
-def answer_of(sites, name, folder, file, query="faces=whole"):
-    return sites[name].classify((folder / file).read_bytes(), query).json
-
-
 def test_a_picture_gets_the_bars_and_the_label_that_the_model_gives_it(visit, sites, folder):
     browser = visit("one")
     assert find(browser, "#hint").is_displayed()
@@ -249,17 +181,6 @@ def test_boxes_are_drawn_where_the_faces_are(visit, sites, finder, folder):
         assert edge[2] > edge[0] + 60  # the blue of a box, which nothing near the face has
         inside = pixel(browser, left + width / 2, top + 0.7 * height)
         assert inside[0] >= inside[2]
-
-
-def pixel(browser, x, y):
-    """Return the colour of the picture's canvas at a place in the picture's own pixels."""
-    return browser.execute_script(
-        f"{COPY} const c = document.querySelector('#picture');"
-        "const scale = c.width / 1024;"
-        "return [...copyOf(c).getImageData("
-        "Math.round(arguments[0] * scale), Math.round(arguments[1] * scale), 1, 1).data]",
-        x, y,
-    )  # fmt: skip
 
 
 def test_several_pictures_of_which_some_are_none(visit, folder):
