@@ -208,6 +208,10 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         )
     if any(latency["unsteady"] for row in rows for latency in row["latency"].values()):
         found.append("?: unsteady latency, something else was running (p50 / min above 1.3).")
+    counts = {row["name"]: sum(row["trials"].values()) for row in rows}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        found.append(f"the searches had different numbers of trials: {listed}.")
     found += [str(note) for note in result["notes"]]
     found += [f"refused: {naming(*item)}" for item in result["refused"].items()]
     found += [f"without a result: {naming(*item)}" for item in result["failed"].items()]

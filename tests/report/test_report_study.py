@@ -263,10 +263,10 @@ def test_a_limit_on_the_latency_is_above_zero(limit: float) -> None:
         under_limit({"name": "small", "front": []}, limit)
 
 
-def test_the_table_of_students_says_whose_int8_accuracy_it_is() -> None:
+def students_compared(*trials: dict[str, int]) -> dict[str, Any]:
+    """Return the result of a backbones study whose searches ended with these trials."""
     block = {"accuracy": 0.5, "accuracy_ci95": [0.4, 0.6], "macro_f1": 0.5}
     row = {
-        "name": "one",
         "test": {"distilled": block},
         "gain": {"accuracy": 0.0, "ci95": [-0.1, 0.1]},
         "params": 10,
@@ -275,8 +275,12 @@ def test_the_table_of_students_says_whose_int8_accuracy_it_is() -> None:
         "latency": {},
         "deployed": {"int8_accuracy": 0.625},
     }
-    study = {
-        "students": [row],
+    names = ("one", "two", "three")
+    return {
+        "students": [
+            {**row, "name": name, "trials": ended}
+            for name, ended in zip(names, trials, strict=False)
+        ],
         "fronts": {},
         "rule": "",
         "notes": [],
@@ -285,9 +289,20 @@ def test_the_table_of_students_says_whose_int8_accuracy_it_is() -> None:
         "over_limit": [],
         "protocol": {"n_test": 8, "data": "synthetic", "data_kind": "synthetic", "label_rule": ""},
     }
+
+
+def test_the_table_of_students_says_whose_int8_accuracy_it_is() -> None:
+    study = students_compared({"complete": 3})
     assert "int8 accuracy: the 8-bit file of one network" in backbones_text(study)
-    row["deployed"] = None
+    study["students"][0]["deployed"] = None
     assert "int8" not in backbones_text(study)
+
+
+def test_the_table_of_students_says_when_their_searches_were_not_equally_long() -> None:
+    equal = students_compared({"complete": 3, "pruned": 1}, {"complete": 4, "pruned": 0})
+    assert "numbers of trials" not in backbones_text(equal)
+    other = students_compared({"complete": 3, "pruned": 1}, {"complete": 2})
+    assert "the searches had different numbers of trials: one 4, two 2." in backbones_text(other)
 
 
 @pytest.mark.parametrize(("unsteady", "said"), [([False, False], False), ([True, False], True)])
