@@ -36,6 +36,7 @@ __all__ = [
     "Recorder",
     "add_common",
     "interleaved",
+    "load_averages",
     "machine",
     "ratio",
     "timed",
@@ -141,7 +142,7 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _load() -> list[float] | None:
+def load_averages() -> list[float] | None:
     """Return the load averages of the last 1, 5 and 15 minutes, where the system has them."""
     return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
 
@@ -172,7 +173,7 @@ class Recorder:
         self._options = {
             key: item for key, item in vars(given).items() if not isinstance(item, Path)
         }
-        self._started, self._load_before = _now(), _load()
+        self._started, self._load_before = _now(), load_averages()
         self.series: dict[str, list[float]] = {}
         self.units: dict[str, str] = {}
         self.ratios: dict[str, Ratio] = {}
@@ -210,7 +211,7 @@ class Recorder:
             "started": self._started,
             "ended": _now(),
             "load_before": self._load_before,
-            "load_after": _load(),
+            "load_after": load_averages(),
             "machine": machine(),
             "versions": versions(),
             "series": {
@@ -224,7 +225,7 @@ class Recorder:
 
     def finish(self, plot: Callable[[Axes], None] | None = None) -> None:
         """Write the files where they are wanted; without ``plot`` the series are drawn."""
-        print(f"  load after: {_load()}")
+        print(f"  load after: {load_averages()}")
         if self._out is None:
             return
         self._out.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,7 @@ class Step:
         self._labels = torch.randint(0, 8, shape[:1])
         recipe = make_recipe("default", epochs=1, batch_size=given.batch_size, learning_rate=1e-3)
         self._clip = recipe.clip_norm
+        self._bfloat16 = given.bfloat16
         self._plain = plain_sgd
         parameters = self._network.parameters()
         self._optimizer = (
@@ -131,7 +132,9 @@ class Step:
 
     def __call__(self) -> None:
         """Make a step."""
-        loss = F.cross_entropy(self._network(self._images), self._labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+            logits = self._network(self._images)
+        loss = F.cross_entropy(logits.float(), self._labels)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = list(self._network.parameters())
@@ -153,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=8, help="steps of each a round")
     parser.add_argument("--profiled", type=int, default=12, help="steps that are profiled")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bfloat16", action="store_true", help="as networks like teachers train")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
     add_common(parser, rounds=7)
     given = parser.parse_args(arguments)

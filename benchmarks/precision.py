@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks.harness import Recorder, add_common, interleaved
 from fersearch.environment import native_bfloat16
-from fersearch.models import create
+from fersearch.models import create, train_fast_on_cpu
 
 
 def stepper(model: nn.Module, given: argparse.Namespace, *, bfloat16: bool) -> Callable[[], float]:
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record = Recorder("precision", given)
     record.say(f"native bfloat16: {native_bfloat16('cpu')}")
     for name in ("shufflenet_v2_x1_0", "resnet18", "eff_resnet18"):
-        model = create(name, num_classes=8).to(memory_format=torch.channels_last)
+        model = create(name, num_classes=8, image_size=given.image_size)
+        model = train_fast_on_cpu(model).to(memory_format=torch.channels_last).train()
         found = interleaved(
             {
                 f"{name}, {kind}": stepper(model, given, bfloat16=kind == "bfloat16")

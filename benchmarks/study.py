@@ -8,11 +8,15 @@ with PIL and asks its teacher at every step. Every epoch of either is noted with
 from the start of the process. Printed are the seconds until all trials were over, and until either
 had reached the script's final best validation accuracy. Our study goes on after its search (it
 confirms over fresh seeds and tests once), which the script does not do: that time is given apart.
+
+Ours trains as many trials at once as there are cores, each on one thread; the script trains one,
+on all of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import math
 import os
@@ -27,13 +31,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.harness import Recorder, add_common
+from benchmarks.harness import Recorder, add_common, load_averages, versions
 from fersearch.environment import usable_cores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Curve = list[tuple[float, float]]
+EVENTS = "events.jsonl"
 COLOURS = {"ours": "#1f3a5f", "script": "#c26a3d"}
 
 
@@ -45,11 +50,15 @@ class Course:
         best: Seconds and best validation accuracy so far, where it rose.
         search: Seconds until all trials were over.
         total: Seconds until the process ended.
+        epochs: How many epochs all trials went through together.
+        measured: When, at which commit and under which load; empty where that is not known.
     """
 
     best: Curve
     search: float
     total: float
+    epochs: int = 0
+    measured: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -57,21 +66,23 @@ class Course:
         return self.best[-1][1] if self.best else 0.0
 
 
-def course(events: Sequence[dict[str, Any]], *, start: float, end: float) -> Course:
+def course(
+    events: Sequence[dict[str, Any]], *, start: float, end: float, measured: str = ""
+) -> Course:
     """Turn noted epochs into a course; ``start`` and ``end`` are those of the process.
 
     >>> course([{"time": 5, "accuracy": 0.2}, {"time": 6, "accuracy": 0.1}], start=1, end=11)
-    Course(best=[(4, 0.2)], search=10, total=10)
+    Course(best=[(4, 0.2)], search=10, total=10, epochs=2, measured='')
     """
     best: Curve = []
-    search = end - start
+    search, epochs = end - start, sum("accuracy" in event for event in events)
     for event in sorted(events, key=lambda item: float(item["time"])):
         seconds = event["time"] - start
         if event.get("end") == "search":
             search = seconds
         elif "accuracy" in event and (not best or event["accuracy"] > best[-1][1]):
             best.append((seconds, event["accuracy"]))
-    return Course(best, search, end - start)
+    return Course(best, search, end - start, epochs, measured)
 
 
 def time_to(best: Curve, accuracy: float) -> float | None:
@@ -83,36 +94,51 @@ def time_to(best: Curve, accuracy: float) -> float | None:
     return next((seconds for seconds, value in best if value >= accuracy), None)
 
 
-def kept(home: Path) -> Course | None:
-    """Return the course of a study that an earlier run of the benchmark finished in ``home``."""
+def kept(home: Path, words: Sequence[str]) -> Course | None:
+    """Return the course of a study that an earlier run of the benchmark finished in ``home``.
+
+    Args:
+        home: Folder of the study.
+        words: Its command, without the folder.
+    """
     file = home / "course.json"
     if not file.is_file():
         return None
-    times = json.loads(file.read_text(encoding="utf-8"))
-    return course(_events(home), start=times["start"], end=times["end"])
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if found["command"] != list(words):
+        sys.exit(f"{home} holds a study with other options: name another --keep, or delete it")
+    started = datetime.datetime.fromtimestamp(found["start"], datetime.UTC)
+    measured = f"{started:%Y-%m-%d %H:%M} UTC, commit {found['commit']}, load {found['load']}"
+    return course(_events(home), start=found["start"], end=found["end"], measured=measured)
 
 
 def _events(home: Path) -> list[dict[str, Any]]:
-    text = (home / "events.jsonl").read_text(encoding="utf-8")
+    text = (home / EVENTS).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
-def run(words: Sequence[str], home: Path) -> Course:
-    """Run a study in a process of its own, in the empty folder ``home``; return its course."""
+def run(words: Sequence[str], home: Path) -> None:
+    """Run a study in a process of its own, in the empty folder ``home``, and note how it went."""
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("OMP_NUM_THREADS", None)  # both are told their threads
-    log = home / "log.txt"
+    environment.pop("OMP_NUM_THREADS", None)  # both have an option for their threads
+    log, place = home / "log.txt", ["--workspace", str(home), "--events", str(home / EVENTS)]
+    load = load_averages()
     start = time.time()
     with log.open("w", encoding="utf-8") as output:
         done = subprocess.run(
-            [sys.executable, "-m", *words], stdout=output, stderr=output, env=environment
+            [sys.executable, "-m", *words, *place], stdout=output, stderr=output, env=environment
         )
     end = time.time()
     if done.returncode:
         raise RuntimeError(f"{words[0]} failed:\n{log.read_text(encoding='utf-8')[-2000:]}")
-    times = json.dumps({"start": start, "end": end})
-    (home / "course.json").write_text(times + "\n", encoding="utf-8")
-    return course(_events(home), start=start, end=end)
+    note = {
+        "command": list(words),
+        "start": start,
+        "end": end,
+        "commit": versions()["commit"],
+        "load": load[0] if load else None,
+    }
+    (home / "course.json").write_text(json.dumps(note) + "\n", encoding="utf-8")
 
 
 def half_width(accuracy: float, images: int) -> float:
@@ -138,7 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--confirm-seeds", type=int, default=3, help="of our confirmation")
     parser.add_argument("--jobs", type=int, default=0, help="of ours; 0 is its own choice")
-    parser.add_argument("--threads", type=int, default=0, help="of the script; 0: all cores")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="of the script, 0: all cores; of each of our trials"
+    )
     parser.add_argument("--loaders", type=int, default=0, help="the script's DataLoader processes")
     parser.add_argument(
         "--keep", type=Path, help="folder that keeps what is done: run again, it goes on"
@@ -172,6 +200,7 @@ def measure(record: Recorder, given: argparse.Namespace, folder: Path) -> dict[s
         commands = {
             "ours": [
                 "benchmarks.study_ours", "--data", given.data, "--jobs", str(given.jobs),
+                "--threads", str(given.threads),
                 "--settings", json.dumps({**settings, "search.seed": seed, "teacher.seed": seed}),
             ],
             "script": [
@@ -186,19 +215,19 @@ def measure(record: Recorder, given: argparse.Namespace, folder: Path) -> dict[s
         }  # fmt: skip
         # Every second seed starts with the other one.
         for kind in sorted(commands, reverse=bool(round_number % 2)):
-            home = folder / f"{kind}-{seed}"
-            last = kept(home)
-            if last is None:
+            home, words = folder / f"{kind}-{seed}", commands[kind]
+            if kept(home, words) is None:
                 shutil.rmtree(home, ignore_errors=True)  # of a run that was interrupted
                 home.mkdir()
-                events = home / "events.jsonl"
-                words = [*commands[kind], "--workspace", str(home), "--events", str(events)]
-                last = run(words, home)
+                run(words, home)
+            last = kept(home, words)
+            assert last is not None
             courses[kind].append(last)
             record.say(
-                f"  seed {seed}, {kind}: {last.search:.1f} s for {given.trials} trials, "
-                f"best validation accuracy {last.accuracy:.2%}"
+                f"  seed {seed}, {kind}: {last.search:.1f} s for {given.trials} trials and "
+                f"{last.epochs} epochs, best validation accuracy {last.accuracy:.2%}"
             )
+            record.say(f"    started {last.measured}")
             if kind == "ours":
                 tell_shares(record, home)
     return courses

@@ -5,6 +5,7 @@ PyTorch is imported inside the functions that need it; versions are read without
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import platform
@@ -20,6 +21,7 @@ __all__ = [
     "device_name",
     "installed_version",
     "memory_limit",
+    "multiplies_bfloat16_tiles",
     "native_bfloat16",
     "physical_cores",
     "processor_name",
@@ -93,6 +95,12 @@ def native_bfloat16(device: str) -> bool:
     import torch
 
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@functools.cache
+def multiplies_bfloat16_tiles() -> bool:
+    """Return whether the processor multiplies whole tiles of bfloat16 numbers (AMX)."""
+    return "amx_bf16" in processor_flags(read(PROC / "cpuinfo")) and native_bfloat16("cpu")
 
 
 def usable_cores() -> int:

@@ -1,9 +1,13 @@
-"""Dense 3x3 convolutions of small maps as matrix products, one for each pair of pixels.
+"""Dense 3x3 convolutions of small maps as matrix products.
 
 The last stages of a ResNet turn 48-pixel images into maps of 3x3 and 2x2. On those, oneDNN's
 convolution takes 3 to 8 times as long as the products below: it multiplies by padding, and its
-gradients leave the fast path. Every pixel of the output sees only the pixels of the input within
-one row and column: for each such pair, the input's channels times one tap of the kernel.
+gradients leave the fast path.
+
+In float32 there is a product for each pair of pixels: every pixel of the output sees only the
+pixels of the input within one row and column, and for each such pair the input's channels are
+multiplied by one tap of the kernel. In bfloat16, on a processor that multiplies tiles of it (AMX),
+one large product of all gathered neighbourhoods is faster, though a part of it is padding.
 """
 
 from __future__ import annotations
@@ -12,16 +16,20 @@ import functools
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from fersearch.environment import multiplies_bfloat16_tiles
 from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d, runs_on_cpu
 
 __all__ = ["SmallMapConv2d", "train_fast_on_cpu"]
 
 # Maps of at most so many pixels a side come out of a convolution that takes the products' way. On
-# maps of 3x3 a processor with native bfloat16 convolves in it as fast as it multiplies in float32.
+# maps of 3x3 a processor with native bfloat16 convolves in it as fast as it multiplies in float32;
+# one with tiles gathers, up to the last side.
 MOST_SIDE = {torch.float32: 3, torch.float64: 3, torch.bfloat16: 2}
+MOST_GATHERED_SIDE = 4
 # Below so many weights a tap, starting the products takes longer than oneDNN needs for all.
 LEAST_WEIGHTS = 2**15
 
@@ -54,7 +62,7 @@ class SmallMapConv2d(nn.Conv2d):
 
     It takes the products' way on a CPU, on channels-last maps, in training, and in
     evaluation too where ``in_evaluation`` is set. Elsewhere, and on larger maps, it is PyTorch's.
-    Under bfloat16 autocast the products are float32.
+    Maps in bfloat16 are multiplied in it on processors with tiles, on others in float32.
     """
 
     in_evaluation = False
@@ -63,17 +71,67 @@ class SmallMapConv2d(nn.Conv2d):
         """Return the map ``(B, C', H / stride, W / stride)`` of a float map ``(B, C, H, W)``."""
         stride = self.stride[0]
         side = (max(x.shape[2:]) - 1) // stride + 1
-        if (
-            side > MOST_SIDE.get(x.dtype, 0)
-            or not (self.training or self.in_evaluation)
-            or not runs_on_cpu(x, tuple(MOST_SIDE))
-        ):
+        if not (self.training or self.in_evaluation) or not runs_on_cpu(x, tuple(MOST_SIDE)):
             return super().forward(x)
-        convolved: Tensor = _SmallMapConvolution.apply(x, self.weight, stride)
+        gathers = x.dtype == torch.bfloat16 and multiplies_bfloat16_tiles()
+        if side > (MOST_GATHERED_SIDE if gathers else MOST_SIDE[x.dtype]):
+            return super().forward(x)
+        way = _GatheredConvolution if gathers else _PairedConvolution
+        convolved: Tensor = way.apply(x, self.weight, stride)
         return convolved
 
 
-class _SmallMapConvolution(torch.autograd.Function):
+class _GatheredConvolution(torch.autograd.Function):
+    """One product: all neighbourhoods ``(B * H' * W', 9 * C)`` times the kernels' ``(9 * C, C')``.
+
+    Numbers are those of ``x``; sums over a neighbourhood are rounded to them once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        kernels = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).to(x.dtype)
+        ctx.save_for_backward(x, kernels)
+        ctx.stride, ctx.dtype = stride, weight.dtype
+        around = _neighbourhoods(x, stride)
+        convolved = around.flatten(3).flatten(0, 2) @ kernels.t()
+        return convolved.view(*around.shape[:3], -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, kernels = ctx.saved_tensors
+        of_mixed = _pixels(grads[0].to(x.dtype)).flatten(0, 1)
+        stride, (height, width) = ctx.stride, x.shape[2:]
+        of_x, of_weight = None, None
+        if ctx.needs_input_grad[0]:
+            out_height, out_width = grads[0].shape[2:]
+            of_around = (of_mixed @ kernels).view(len(x), out_height, out_width, 3, 3, -1)
+            # In float32: nine sums in bfloat16 would be rounded nine times.
+            spread = torch.zeros((len(x), height + 2, width + 2, x.shape[1]))
+            for row in range(3):
+                for column in range(3):
+                    rows = slice(row, row + stride * out_height, stride)
+                    columns = slice(column, column + stride * out_width, stride)
+                    spread[:, rows, columns] += of_around[:, :, :, row, column]
+            inner = spread[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
+            of_x = inner.to(x.dtype, memory_format=torch.channels_last)
+        if ctx.needs_input_grad[1]:
+            around = _neighbourhoods(x, stride).flatten(3).flatten(0, 2)
+            of_kernels = (of_mixed.t() @ around).to(ctx.dtype)
+            of_weight = of_kernels.view(len(kernels), 3, 3, -1).permute(0, 3, 1, 2)
+        return of_x, of_weight, None
+
+
+def _neighbourhoods(x: Tensor, stride: int) -> Tensor:
+    """Return what each pixel of the output sees, ``(B, H', W', 3, 3, C)``, dense in memory."""
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    around = padded.unfold(1, 3, stride).unfold(2, 3, stride)
+    return around.permute(0, 1, 2, 4, 5, 3).contiguous()
+
+
+class _PairedConvolution(torch.autograd.Function):
+    """A product for each pair of pixels that meet, in the weights' numbers."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         ctx.stride, ctx.dtype = stride, x.dtype

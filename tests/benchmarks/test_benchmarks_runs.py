@@ -146,7 +146,7 @@ def test_a_course_keeps_the_times_at_which_the_best_rose():
     ]
     found = study.course(events, start=10.0, end=20.0)
     assert found.best == [(1.0, 0.3), (2.0, 0.4)]
-    assert (found.search, found.total, found.accuracy) == (4.0, 10.0, 0.4)
+    assert (found.search, found.total, found.accuracy, found.epochs) == (4.0, 10.0, 0.4, 3)
     assert study.time_to(found.best, 0.4) == 2.0
     assert study.time_to(found.best, 0.5) is None
 
@@ -176,8 +176,8 @@ def test_an_interrupted_comparison_goes_on_with_what_it_has(tmp_path, monkeypatc
         if len(begun) == 3:
             raise KeyboardInterrupt
         (home / "events.jsonl").write_text('{"time": 12.0, "accuracy": 0.4}\n', encoding="utf-8")
-        (home / "course.json").write_text('{"start": 10.0, "end": 15.0}\n', encoding="utf-8")
-        return study.kept(home)
+        note = {"command": words, "start": 10.0, "end": 15.0, "commit": "0123", "load": 0.5}
+        (home / "course.json").write_text(json.dumps(note), encoding="utf-8")
 
     monkeypatch.setattr(study, "run", run)
     monkeypatch.setattr(study, "tell_shares", lambda record, home: None)
@@ -189,6 +189,9 @@ def test_an_interrupted_comparison_goes_on_with_what_it_has(tmp_path, monkeypatc
     found = content(tmp_path / "out", "study")
     assert found["series"]["our search"]["values"] == [5.0, 5.0]
     assert found["figures"]["courses"]["script"][1]["best"] == [[2.0, 0.4]]
+    assert "    started 1970-01-01 00:00 UTC, commit 0123, load 0.5" in found["lines"]
+    with pytest.raises(SystemExit, match="other options"):
+        study.main([*words.split(), str(tmp_path / "kept"), "--trials", "3"])
 
 
 def test_where_our_time_went_by_hand(tmp_path):
@@ -262,9 +265,10 @@ def test_pruners_are_compared_over_given_curves(tmp_path):
     assert 0 < found["figures"]["best_without_noise"] < 1
 
 
-def test_the_parts_of_a_step_are_measured_and_profiled(tmp_path):
+@pytest.mark.parametrize("precision", [[], ["--bfloat16"]])
+def test_the_parts_of_a_step_are_measured_and_profiled(tmp_path, precision):
     words = "--model shufflenet_v2_x0_5 --image-size 32 --batch-size 4 --steps 1 --profiled 1"
-    parts.main([*words.split(), "--rounds", "1", "--out", str(tmp_path)])
+    parts.main([*words.split(), *precision, "--rounds", "1", "--out", str(tmp_path)])
     found = content(tmp_path, "parts")
     assert set(found["ratios"]) == {
         f"without {name} / as it is"

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
 
 from fersearch.distill import make_recipe
+from fersearch.distill.dense_sgd import DenseSGD
 from fersearch.distill.recipe import Schedule, clipped_step, count_steps, make_optimizer
 from fersearch.errors import InputError
 
@@ -132,14 +134,24 @@ def small_network():
     return network.append(nn.Linear(16, 2)).to(memory_format=torch.channels_last)
 
 
+def plain_optimizer(network, recipe):
+    """Return PyTorch's SGD with the same groups, which steps through the weights one by one."""
+    groups = make_optimizer(network.parameters(), recipe).param_groups
+    return SGD(
+        [{"params": group["params"], "weight_decay": group["weight_decay"]} for group in groups],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        foreach=False,
+    )
+
+
 @pytest.mark.parametrize("name", ["default", "paper"])
 def test_the_fused_optimiser_gives_the_plain_ones_numbers(name):
     fused, plain = small_network(), small_network()
     recipe = make_recipe(name, **budget())
-    optimizers = [make_optimizer(network.parameters(), recipe) for network in (fused, plain)]
-    assert all(group["fused"] for group in optimizers[0].param_groups)
-    for group in optimizers[1].param_groups:
-        group["fused"] = group["foreach"] = False
+    optimizers = [make_optimizer(fused.parameters(), recipe), plain_optimizer(plain, recipe)]
+    assert isinstance(optimizers[0], DenseSGD)
     images = torch.randn(5, 3, 6, 6)
     for _ in range(4):
         for network, optimizer in zip((fused, plain), optimizers, strict=True):
@@ -157,10 +169,10 @@ def test_the_fused_optimiser_gives_the_plain_ones_numbers(name):
 def test_a_clipped_step_is_clipping_and_a_step(clip_norm, dtype, fused):
     networks = [small_network().to(dtype) for _ in range(2)]
     recipe = make_recipe("default", **budget())
-    optimizers = [make_optimizer(network.parameters(), recipe) for network in networks]
-    for optimizer in optimizers if not fused else ():
-        for group in [optimizer.defaults, *optimizer.param_groups]:
-            group["fused"] = False
+    optimizers = [
+        make_optimizer(network.parameters(), recipe) if fused else plain_optimizer(network, recipe)
+        for network in networks
+    ]
     images = torch.randn(5, 3, 6, 6, dtype=dtype)
     for _ in range(4):
         for network, optimizer in zip(networks, optimizers, strict=True):
@@ -179,8 +191,57 @@ def test_parameters_that_are_not_stored_densely_are_left_to_the_plain_optimiser(
     sparse = nn.Parameter(torch.arange(8.0).view(4, 2).t())
     recipe = make_recipe("default", **budget(learning_rate=1.0), weight_decay=0.0)
     optimizer = make_optimizer([sparse, nn.Parameter(torch.zeros(2))], recipe)
-    assert not any(group["fused"] for group in optimizer.param_groups)
+    assert not isinstance(optimizer, DenseSGD)
     sparse.grad = torch.tensor([[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]])
     optimizer.step()
     # Nesterov's first step is (1 + momentum) times the gradient: 1.9 times, from itself.
     torch.testing.assert_close(sparse.detach(), sparse.grad * -0.9)
+
+
+def channels_last_weight():
+    values = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    return nn.Parameter(values.contiguous(memory_format=torch.channels_last))
+
+
+def test_gradients_and_loaded_momenta_in_another_order_of_memory_are_taken_as_they_are_meant():
+    ours, plain = channels_last_weight(), channels_last_weight()
+    options = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}
+    optimizers = [DenseSGD([ours], **options), SGD([plain], **options, foreach=False)]
+    for step in range(3):
+        for weight, optimizer in zip((ours, plain), optimizers, strict=True):
+            weight.grad = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(step))
+            optimizer.step()
+            state = optimizer.state[weight]
+            state["momentum_buffer"] = state["momentum_buffer"].contiguous()
+    torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
+
+
+def test_a_step_goes_on_from_pytorchs_saved_state_and_back():
+    ours, plain = channels_last_weight(), channels_last_weight()
+    options = {"lr": 0.1, "momentum": 0.9}
+    first, second = DenseSGD([ours], **options), SGD([plain], **options, fused=True)
+    for weight, optimizer in ((ours, first), (plain, second)):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    saved = first.state_dict(), second.state_dict()
+    first.load_state_dict(saved[1])
+    second.load_state_dict(saved[0])
+    for optimizer in (first, second):
+        optimizer.step()
+    torch.testing.assert_close(ours, plain)
+
+
+def test_without_momentum_and_with_a_closure():
+    weight = channels_last_weight()
+    before = weight.detach().clone()
+    optimizer = DenseSGD([weight], lr=0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = weight.sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) == before.sum()
+    torch.testing.assert_close(weight.detach(), before - 0.5)
+    assert not optimizer.state[weight]

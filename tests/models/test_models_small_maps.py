@@ -9,11 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fersearch.models import create, macs, train_fast_on_cpu
+from fersearch.models import create, macs, small_maps, train_fast_on_cpu
 from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d
-from fersearch.models.small_maps import MOST_SIDE, SmallMapConv2d
+from fersearch.models.small_maps import MOST_GATHERED_SIDE, MOST_SIDE, SmallMapConv2d
 
 LAST = torch.channels_last
+
+
+@pytest.fixture(params=[True, False], ids=["tiles", "no tiles"])
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Tell the layers that the processor multiplies tiles of bfloat16, or that it does not."""
+    monkeypatch.setattr(small_maps, "multiplies_bfloat16_tiles", lambda: request.param)
+    return bool(request.param)
 
 
 def layer(stride: int = 1) -> tuple[SmallMapConv2d, nn.Conv2d]:
@@ -64,44 +71,60 @@ def test_outputs_and_gradients_are_pytorchs(height: int, width: int, stride: int
         torch.testing.assert_close(found, expected)
 
 
-def test_gradients_that_are_not_channels_last_and_frozen_parts() -> None:
+def test_gradients_that_are_not_channels_last() -> None:
     ours, plain = layer()
     x = torch.randn(3, 6, 2, 2, dtype=torch.float64).to(memory_format=LAST)
     for module in (ours, plain):
         module(x).flatten(1).square().sum().backward()
     torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
-    frozen = deepcopy(ours).requires_grad_(False)
-    inputs = x.clone().requires_grad_()
-    frozen(inputs).sum().backward()
-    assert inputs.grad is not None
-    assert frozen.weight.grad is None or not frozen.weight.requires_grad
+
+
+@pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
+def test_what_is_frozen_gets_no_gradient(number: torch.dtype, tiles: bool) -> None:
+    x = torch.randn(3, 6, 2, 2).to(number).to(memory_format=LAST)
+    for frozen in (True, False):
+        module = layer()[0].float().requires_grad_(not frozen)
+        inputs = x.clone().requires_grad_(frozen)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=number == torch.bfloat16):
+            output = module(inputs)
+        output.flatten(1).sum().backward()
+        assert (inputs.grad is not None) == frozen
+        assert (module.weight.grad is None) == frozen
 
 
 @pytest.mark.parametrize(
-    ("case", "products"),
+    ("case", "product"),
     [
-        ("training", True),
-        ("evaluation", False),
-        ("evaluation that asks for it", True),
-        ("channels first", False),
-        ("a large map", False),
-        ("bfloat16", True),
+        ("training", "addmm_"),
+        ("evaluation", "convolution"),
+        ("evaluation that asks for it", "addmm_"),
+        ("channels first", "convolution"),
+        ("a large map", "convolution"),
     ],
 )
-def test_products_are_taken_where_they_are_meant_to(case: str, products: bool) -> None:
+def test_products_are_taken_where_they_are_meant_to(case: str, product: str) -> None:
     side = max(MOST_SIDE.values()) + 1 if case == "a large map" else 2
     module = SmallMapConv2d(6, 10, 3, 1, 1, bias=False).train("evaluation" not in case)
     module.in_evaluation = case == "evaluation that asks for it"
     x = torch.randn(3, 6, side, side)
-    x = x.to(torch.bfloat16) if case == "bfloat16" else x
     x = x.to(memory_format=torch.contiguous_format if case == "channels first" else LAST)
-    with Names() as names, torch.autocast("cpu", dtype=torch.bfloat16, enabled=case == "bfloat16"):
+    with Names() as names:
         module(x)
-    assert ("addmm_" in names.seen) == products
-    assert ("convolution" in names.seen) != products
+    assert names.seen & {"addmm_", "convolution"} == {product}
 
 
-def test_under_bfloat16_the_products_and_gradients_are_float32() -> None:
+@pytest.mark.parametrize("side", [2, 3, 4, 5])
+def test_bfloat16_maps_are_gathered_where_the_processor_has_tiles(side: int, tiles: bool) -> None:
+    module = SmallMapConv2d(6, 10, 3, 1, 1, bias=False)
+    x = torch.randn(3, 6, side, side).to(torch.bfloat16).to(memory_format=LAST)
+    with Names() as names, torch.autocast("cpu", dtype=torch.bfloat16):
+        module(x)
+    assert ("unfold" in names.seen) == (tiles and side <= MOST_GATHERED_SIDE)
+    assert ("addmm_" in names.seen) == (not tiles and side <= MOST_SIDE[torch.bfloat16])
+
+
+def test_without_tiles_products_and_gradients_are_float32(monkeypatch) -> None:
+    monkeypatch.setattr(small_maps, "multiplies_bfloat16_tiles", lambda: False)
     ours, plain = (module.float() for module in layer())
     x = torch.randn(3, 6, 2, 2).to(torch.bfloat16).to(memory_format=LAST)
     inputs = x.clone().requires_grad_()
@@ -112,6 +135,33 @@ def test_under_bfloat16_the_products_and_gradients_are_float32() -> None:
     output.sum().backward()
     assert inputs.grad.dtype == torch.bfloat16
     assert ours.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (4, 4), (1, 4), (3, 2)])
+def test_with_tiles_numbers_are_those_of_float32_rounded(
+    size: tuple[int, int], stride: int, monkeypatch
+) -> None:
+    monkeypatch.setattr(small_maps, "multiplies_bfloat16_tiles", lambda: True)
+    ours, plain = (module.float() for module in layer(stride))
+    for module in (ours, plain):  # numbers that bfloat16 holds: what is left is rounding of sums
+        module.weight.data = module.weight.data.to(torch.bfloat16).float()
+    x = torch.randn(3, 6, *size).to(torch.bfloat16).to(memory_format=LAST)
+    inputs, wide = x.clone().requires_grad_(), x.float().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = ours(inputs)
+    expected = plain(wide)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), expected, rtol=2**-8, atol=1e-3)
+    direction = torch.randn_like(expected).to(torch.bfloat16)
+    output.backward(direction)
+    expected.backward(direction.float())
+    assert inputs.grad.dtype == torch.bfloat16
+    assert inputs.grad.is_contiguous(memory_format=LAST)
+    assert ours.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad, rtol=2**-8, atol=1e-3)
+    # Up to nine products, each rounded.
+    torch.testing.assert_close(inputs.grad.float(), wide.grad, rtol=2**-7, atol=2e-2)
 
 
 def test_any_network_takes_the_faster_ways_and_keeps_its_weights() -> None:
