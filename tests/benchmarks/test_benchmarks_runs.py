@@ -155,7 +155,10 @@ def test_the_factor_counts_seeds_in_which_both_reached_the_scripts_best(tmp_path
     record = study.Recorder("study", argparse.Namespace(out=tmp_path))
     courses = {
         "ours": [study.Course([(5.0, 0.6)], 8.0, 9.0), study.Course([(5.0, 0.2)], 8.0, 9.0)],
-        "script": [study.Course([(20.0, 0.5)], 24.0, 24.0), study.Course([(9.0, 0.5)], 16.0, 16.0)],
+        "script": [
+            study.Course([(8.0, 0.1), (20.0, 0.5)], 24.0, 24.0),
+            study.Course([(9.0, 0.5)], 16.0, 16.0),
+        ],
     }
     study.report(record, courses, images=4)
     record.finish(lambda axes: study.draw(axes, courses))
@@ -164,7 +167,9 @@ def test_the_factor_counts_seeds_in_which_both_reached_the_scripts_best(tmp_path
     assert figures["factors to the script's best"] == [4.0]
     assert figures["to the script's best"][1]["our_seconds"] is None
     # With four images the interval of 50 % goes down to 1 %, which ours reached in both.
-    assert figures["factors to the lower end of its 95 % interval"] == pytest.approx([4.0, 1.8])
+    assert figures["factors to the lower end of its 95 % interval"] == pytest.approx([1.6, 1.8])
+    both = "the script to its best, ours to the lower end of its 95 % interval"
+    assert figures[f"factors to {both}"] == pytest.approx([4.0, 1.8])
     assert found["ratios"]["the script / our search"]["median"] == 2.5
 
 
