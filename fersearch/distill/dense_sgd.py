@@ -61,9 +61,13 @@ class DenseSGD(SGD):
             )
         return loss
 
-    def _rows(self, group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    def _rows(
+        self, group: dict[str, Any]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor | None]]:
         """Return what a step of a group reads and writes: weights, gradients and momenta."""
-        weights, grads, momenta = [], [], []
+        weights: list[Tensor] = []
+        grads: list[Tensor] = []
+        momenta: list[Tensor | None] = []
         for weight in group["params"]:
             if weight.grad is None:
                 continue
