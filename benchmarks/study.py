@@ -315,7 +315,7 @@ def _time_to(
     if factors:
         record.figures[f"factors to {what}"] = factors
         record.say(
-            f"  time to {what}, script / ours: {statistics.median(factors):.2f} "
+            f"  {what}, script / ours: {statistics.median(factors):.2f} "
             f"({min(factors):.2f}-{max(factors):.2f}), in {len(factors)} of {len(rows)} seeds"
         )
 
