@@ -157,7 +157,9 @@ def clipped_step(
         # The scale is a float32 number whatever the gradients are.
         if isinstance(optimizer, DenseSGD) and total.dtype == torch.float32:
             scale = ((total + CLIP_MARGIN) / clip_norm).clamp(min=1.0)
-            optimizer.grad_scale = scale
+            # With a scale the kernel writes the gradients back: 2 % of a student's step. A norm
+            # that is not a number scales everything.
+            optimizer.grad_scale = None if float(scale) <= 1.0 else scale
         else:
             nn.utils.clip_grads_with_norm_(parameters, clip_norm, total)
     optimizer.step()
