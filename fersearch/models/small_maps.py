@@ -116,6 +116,7 @@ class _GatheredConvolution(torch.autograd.Function):
             inner = spread[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
             of_x = inner.to(x.dtype, memory_format=torch.channels_last)
         if ctx.needs_input_grad[1]:
+            # Gathered once more: kept, they would take nine times the memory of the map.
             around = _neighbourhoods(x, stride).flatten(3).flatten(0, 2)
             of_kernels = (of_mixed.t() @ around).to(ctx.dtype)
             of_weight = of_kernels.view(len(kernels), 3, 3, -1).permute(0, 3, 1, 2)
