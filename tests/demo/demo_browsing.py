@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
+import functools
 
+import browsing
+from browsing import find
+
+# The models answer in their time, beside other tests.
+wait_for = functools.partial(browsing.wait_for, seconds=60)
 # Reading a canvas back makes the browser warn, unless it is a copy that is made for reading.
 COPY = (
     "const copyOf = (c) => { const copy = document.createElement('canvas');"
@@ -12,28 +16,6 @@ COPY = (
     "const context = copy.getContext('2d', { willReadFrequently: true });"
     "context.drawImage(c, 0, 0); return context; };"
 )
-
-
-def requests(browser):
-    """Return the addresses that the page asked for."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
-
-
-def wait_for(browser, condition, seconds=60):
-    """Wait until a JavaScript condition holds."""
-    end = time.monotonic() + seconds
-    while not browser.execute_script(f"return Boolean({condition})"):
-        assert time.monotonic() < end, f"never true: {condition}"
-        time.sleep(0.05)
-
-
-def find(browser, selector):
-    return browser.find_element("css selector", selector)
 
 
 def choose(browser, folder, *names):

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from demo_browsing import COPY, answer_of, cards, choose, find, pixel, requests, settle, wait_for
+from browsing import find, requests
+from demo_browsing import COPY, answer_of, cards, choose, pixel, settle, wait_for
 from demo_samples import CLASSES, Gated, encoded, noise, open_tiny, running
 from PIL import Image
 

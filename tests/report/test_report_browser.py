@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import replace
@@ -17,6 +16,7 @@ from board_samples import (
     nasty_leaderboard,
     small_leaderboard,
 )
+from browsing import find, requests, wait_for
 
 from fersearch.report.leaderboard.write import write_leaderboard
 
@@ -100,28 +100,6 @@ def visit(browser, pages):
     assert [
         url for url in requests(browser) if not url.startswith(("file:", "data:", "blob:"))
     ] == []
-
-
-def requests(browser):
-    """Return the addresses that the page asked for."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
-
-
-def wait_for(browser, condition, seconds=20):
-    """Wait until a JavaScript condition holds."""
-    end = time.monotonic() + seconds
-    while not browser.execute_script(f"return Boolean({condition})"):
-        assert time.monotonic() < end, f"never true: {condition}"
-        time.sleep(0.05)
-
-
-def find(browser, selector):
-    return browser.find_element("css selector", selector)
 
 
 def titles(browser, shown=True):
