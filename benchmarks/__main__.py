@@ -12,6 +12,7 @@ BENCHMARKS = {
     "parts": "what a step on a CPU is made of, and what each faster part is worth",
     "vectorize": "students trained in one program beside one after another",
     "study": "a whole study beside a script written by hand with Optuna and MLflow",
+    "gpu_study": "a whole study on a GPU: its time, and how busy the GPU is",
     "overhead": "what the search, the tracking and the start cost",
     "pruners": "which pruner finds the best settings for the least training",
     "scaling": "time against images, image size, trials, students and workers; memory",
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"there is no benchmark {words[0]!r}", file=output)
         print("usage: python -m benchmarks NAME [options], NAME --help for those", file=output)
         for name, what in BENCHMARKS.items():
-            print(f"  {name:<10} {what}", file=output)
+            print(f"  {name:<11} {what}", file=output)
         return 2 if wanted else 0
     importlib.import_module(f"benchmarks.{words[0]}").main(words[1:])
     return 0

@@ -14,6 +14,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -111,11 +112,19 @@ def machine() -> dict[str, Any]:
     """Return the processor and its cores; the machine's name is nobody's business."""
     return {
         "processor": processor_name(),
+        **({"gpu": gpu} if (gpu := _gpu()) else {}),
         "cores": usable_cores(),
         "physical_cores": physical_cores(),
         "platform": platform.platform(),
         "threads_variable": os.environ.get("OMP_NUM_THREADS", ""),
     }
+
+
+def _gpu() -> str:
+    """Return the name of the GPU that this process has used; empty for none."""
+    torch = sys.modules.get("torch")
+    used = torch is not None and torch.cuda.is_initialized()
+    return str(torch.cuda.get_device_name()) if torch is not None and used else ""
 
 
 def versions() -> dict[str, str | None]:

@@ -35,9 +35,11 @@ from fersearch.distill import (
     compute_soft_labels,
     make_recipe,
 )
+from fersearch.distill.precision import autocast, trains_in_bfloat16
 from fersearch.distill.recipe import make_optimizer
+from fersearch.distill.recorded import RecordedStep
 from fersearch.distill.run import TrainingRun
-from fersearch.models import create
+from fersearch.models import Batch, create
 
 __all__ = ["LOOPS", "Loop", "LoopSetup", "make_loop", "open_data", "train_transform"]
 
@@ -113,9 +115,9 @@ def _job(setup: LoopSetup, data: Dataset) -> TrainJob:
 def _networks(setup: LoopSetup, data: Dataset) -> tuple[nn.Module, nn.Module]:
     """Return student and teacher as our loop builds them."""
     job, classes = _job(setup, data), len(data.info.classes)
-    teacher = build_model(replace(job, model=setup.teacher, loss=None), classes)
-    student = build_model(job, classes).to(setup.device)
-    return student, teacher.eval().requires_grad_(False).to(setup.device)
+    teacher = build_model(replace(job, model=setup.teacher, loss=None), classes, setup.device)
+    student = build_model(job, classes, setup.device)
+    return student, teacher.eval().requires_grad_(False)
 
 
 def _plain_networks(setup: LoopSetup, data: Dataset) -> tuple[nn.Module, nn.Module]:
@@ -127,24 +129,34 @@ def _plain_networks(setup: LoopSetup, data: Dataset) -> tuple[nn.Module, nn.Modu
     return student.to(setup.device), teacher.eval().requires_grad_(False).to(setup.device)
 
 
-def _floor(setup: LoopSetup) -> Loop:
+def _floor(setup: LoopSetup, *, records: bool = False) -> Loop:
     """Return the least that a student costs: forward, backward and optimiser on one batch."""
     data = open_data(setup)
     student, _ = _networks(setup, data)
+    execution = Execution(device=setup.device, autocast=setup.autocast)
+    bfloat16 = trains_in_bfloat16(student, execution, image_size=setup.image_size)
     optimizer = make_optimizer(student.parameters(), _job(setup, data).recipe)
     shape = (setup.batch_size, 3, setup.image_size, setup.image_size)
     inputs = torch.randn(shape, device=setup.device)
-    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    if setup.device == "cpu":  # as our views are laid out
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, len(data.info.classes), shape[:1], device=setup.device)
+    batch = Batch(inputs=inputs, labels=labels, indices=labels, epoch=0, progress=0.0)
     steps = len(data.train) // setup.batch_size
+
+    def step(batch: Batch) -> None:
+        with autocast(execution, enabled=bfloat16):
+            loss = F.cross_entropy(student(batch.inputs).float(), batch.labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    make = RecordedStep(step, optimizer, torch.device(setup.device)) if records else step
 
     def epoch() -> int:
         student.train()
         for _ in range(steps):
-            loss = F.cross_entropy(student(inputs), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            make(batch)
         return steps * setup.batch_size
 
     return epoch
@@ -315,6 +327,7 @@ def _torchdistill(setup: LoopSetup) -> Loop:
 
 LOOPS: dict[str, Callable[[LoopSetup], Loop]] = {
     "floor": _floor,
+    "recorded floor": lambda setup: _floor(setup, records=True),
     "replay": lambda setup: _ours(setup, replay=True),
     "compiled": lambda setup: _ours(setup, replay=True, compiles=True),
     "online": lambda setup: _ours(setup, replay=False),

@@ -129,11 +129,13 @@ def _where(content: dict[str, Any]) -> str:
     load = content["load_before"]
     quiet = "" if not load or load[0] < BUSY else f", load {load[0]:g} at the start"
     rounds = len(next(iter(content["series"].values()))["values"]) if content["series"] else 0
+    gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
+    commit = f", commit {versions['commit']}" if versions["commit"] else ""
     counted = f", {rounds} rounds" if rounds > 1 else ""
     return (
         f"`{command(content)}`  \n"
-        f"{machine['processor']}, {machine['cores']} cores, PyTorch {versions['torch']}, "
-        f"{day}, commit {versions['commit']}{counted}{quiet}"
+        f"{machine['processor']}, {machine['cores']} cores{gpu}, PyTorch {versions['torch']}, "
+        f"{day}{commit}{counted}{quiet}"
     )
 
 

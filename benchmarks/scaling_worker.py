@@ -79,7 +79,7 @@ def train_steps(data: Dataset, folder: Path, given: argparse.Namespace) -> dict[
     seconds = []
     for _ in range(given.steps + 1):
         start = time.perf_counter()
-        run.step(next(batches))
+        run.advance(next(batches))
         seconds.append(time.perf_counter() - start)
     return {"open_seconds": opened, "images_per_second": size * given.steps / sum(seconds[1:])}
 

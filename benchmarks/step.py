@@ -3,6 +3,7 @@
     python -m benchmarks step --image-size 48 --batch-size 64 --rounds 7 --out results/
 
 ``floor``         the student's forward, backward and optimiser on one fixed batch
+``recorded floor``  the same, recorded and started as one (a CUDA graph); only on a GPU
 ``replay``        our loop with replayed soft labels
 ``compiled``      the same with compiled steps; only with ``--compile``, and compiling not counted
 ``online``        our loop with the teacher at every step
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from benchmarks.loops import LoopSetup
 
 PAIRED = ("replay", "compiled", "torchdistill")
-NAMES = ("floor", "replay", "compiled", "online", "plain", "torchdistill")
+NAMES = ("floor", "recorded floor", "replay", "compiled", "online", "plain", "torchdistill")
 COMPARED = (
     ("replay", "floor"),
+    ("replay", "recorded floor"),
     ("replay", "online"),
     ("replay", "plain"),
     ("replay", "torchdistill"),
@@ -116,7 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, help="folder that keeps the pictures for next time")
     add_common(parser)
     given = parser.parse_args(arguments)
-    names = given.only or [name for name in NAMES if given.compile or name != "compiled"]
+    left_out = {
+        "compiled": not given.compile,
+        "recorded floor": resolve_device(given.device) == "cpu",
+    }
+    names = given.only or [name for name in NAMES if not left_out.get(name)]
     record = Recorder("step", given)
     if "torchdistill" in names and importlib.util.find_spec("torchdistill") is None:
         record.say("torchdistill is not installed, so left out: pip install torchdistill")

@@ -21,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", type=json.loads, default={})
     parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--vectorize", default="auto")
+    parser.add_argument("--no-track", action="store_true")
     given = parser.parse_args(arguments)
     phases: list[str] = []
 
@@ -47,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings=given.settings,
         jobs=given.jobs,
         threads=given.threads,
+        device=given.device,
+        vectorize=given.vectorize if given.vectorize == "auto" else int(given.vectorize),
+        track=not given.no_track,
         export=False,
         listener=listener,
     )

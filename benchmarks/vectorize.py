@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ from fersearch.data import Dataset, load_data
 from fersearch.data.preprocessing import Preprocessing
 from fersearch.data.views import ViewPolicy
 from fersearch.distill import Execution, LossSettings, ReplayedTeacher, TrainJob, make_recipe
-from fersearch.distill.run import RunData, TrainingRun
+from fersearch.distill.run import TrainingRun
+from fersearch.distill.run_data import RunData
+from fersearch.distill.side_by_side import train_side_by_side
 from fersearch.distill.stacked_loss import StackedLoss
 from fersearch.distill.stacked_students import StackedStudents
 from fersearch.distill.trainer import training_context
@@ -107,6 +110,9 @@ def measure(
         stack = stack_epoch(runs[:many], teacher)
         tasks[f"{many}, one after another"] = per_second(images, one_epoch, clock)
         tasks[f"{many}, stacked"] = per_second(many * images, stack, clock)
+        if runs[0].recorded:
+            beside = partial(train_side_by_side, runs[:many], 0)
+            tasks[f"{many}, side by side"] = per_second(many * images, beside, clock)
     found = interleaved(tasks, rounds=given.rounds)
     record.say(
         f"{given.model}, {given.image_size} px, batch {given.batch_size}, {execution.device}, "
@@ -115,7 +121,9 @@ def measure(
     for name, values in found.items():
         record.add(name, values, "images x students a second", digits=0)
     for many in given.students:
-        record.compare(f"{many}, stacked", f"{many}, one after another")
+        for way in ("stacked", "side by side"):
+            if f"{many}, {way}" in found:
+                record.compare(f"{many}, {way}", f"{many}, one after another")
     record.finish()
 
 

@@ -23,6 +23,10 @@ def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
     return _kept(values, device) if device.type == "cuda" else _made(values, device)
 
 
+def _format(device: torch.device) -> torch.memory_format:
+    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
+
+
 def _made(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
@@ -86,12 +90,15 @@ class Preprocessing:
     def standardise(self, images: Tensor) -> Tensor:
         """Turn float32 in 0-1, ``(B, C, S, S)``, into network input ``(B, 3, S, S)``.
 
-        The result is in channels-last memory layout, which the convolutions like best.
+        On a CPU the result is in channels-last memory format, as networks are there; on a GPU in
+        PyTorch's usual one, which each network's first layer turns into its own.
         """
         images = images - _channels(self.mean, images.device)
         images = images.div_(_channels(self.std, images.device))
         if images.shape[1] != 1:
-            return images.contiguous(memory_format=torch.channels_last)
+            return images.contiguous(memory_format=_format(images.device))
+        if images.device.type == "cuda":
+            return images.expand(-1, 3, -1, -1).contiguous()
         count, _, height, width = images.shape
         repeated = torch.empty(
             (count, 3, height, width),

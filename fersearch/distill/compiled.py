@@ -40,8 +40,7 @@ class _Compiled(nn.Module):
 def compiled(network: nn.Module, execution: Execution) -> nn.Module:
     """Return ``network`` compiled for training, or itself where ``execution`` does not ask for it.
 
-    Numbers change by rounding; dropout draws the masks that it draws uncompiled. On a GPU the
-    kernels of a step are recorded once and started together (CUDA graphs). On a CPU a network
+    Numbers change by rounding; dropout draws the masks that it draws uncompiled. On a CPU a network
     with dense convolutions that may meet small maps, a ResNet, is returned as it is.
 
     Args:
@@ -56,7 +55,4 @@ def compiled(network: nn.Module, execution: Execution) -> nn.Module:
         return network
     # Read by PyTorch at every use; the user's own choice stands.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", execution.compile_cache)
-    options: dict[str, Any] = {"fallback_random": True}
-    if on_gpu:
-        options["triton.cudagraphs"] = True
-    return _Compiled(network, options)
+    return _Compiled(network, {"fallback_random": True})

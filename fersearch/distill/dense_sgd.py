@@ -1,4 +1,4 @@
-"""PyTorch's fused SGD on a CPU, without the copies that it makes of channels-last gradients."""
+"""PyTorch's fused SGD, without the copies that it makes of channels-last gradients."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class DenseSGD(SGD):
     """Fused SGD with the same numbers and the same saved state.
 
     The fused kernel walks through weights, gradients and momenta in the order of memory, so the
-    three must lie in the same order: on others it is silently wrong. It also copies each gradient
-    whose axes are not in the order of memory, as those of channels-last kernels, and reads the
-    original (seen with PyTorch 2.15): a third of its time where most weights are such kernels.
-    Here it is given rows of the same memory.
+    three must lie in the same order: on others a CPU's is silently wrong and a GPU's refuses. A
+    CPU's also copies each gradient whose axes are not in the order of memory, as those of
+    channels-last kernels, and reads the original (seen with PyTorch 2.15): a third of its time
+    where most weights are such kernels. Here it is given rows of the same memory.
 
     Args:
-        params: Floating-point weights in the memory of a CPU, each dense in some order of its axes.
+        params: Floating-point weights in the memory of a CPU or a GPU, each dense in some order of
+            its axes.
         options: Those of :class:`torch.optim.SGD`.
     """
 
@@ -74,7 +75,7 @@ class DenseSGD(SGD):
             found = [weight, weight.grad]
             if group["momentum"]:
                 found.append(self._momentum(weight))
-            if not weight.is_contiguous():
+            if weight.is_cuda or not weight.is_contiguous():
                 found = [_laid_out_as(weight, item) for item in found]
                 found = [item.as_strided((item.numel(),), (1,)) for item in found]
             weights.append(found[0])
@@ -88,7 +89,7 @@ class DenseSGD(SGD):
         found = state.get("momentum_buffer")
         if found is None:
             found = torch.zeros_like(weight)
-        elif not weight.is_contiguous():  # one that was loaded may lie otherwise
+        elif weight.is_cuda or not weight.is_contiguous():  # one that was loaded may lie otherwise
             found = _laid_out_as(weight, found)
         state["momentum_buffer"] = found
         momentum: Tensor = found
@@ -97,6 +98,8 @@ class DenseSGD(SGD):
 
 def _laid_out_as(weight: Tensor, values: Tensor) -> Tensor:
     """Return values in the order of memory of their weight: themselves, where they are."""
-    if values.stride() == weight.stride():
+    strides = zip(weight.shape, values.stride(), weight.stride(), strict=True)
+    # Along an axis of one number, the stride says nothing.
+    if all(size == 1 or own == other for size, own, other in strides):
         return values
     return torch.empty_like(weight).copy_(values)

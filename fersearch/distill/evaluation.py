@@ -16,6 +16,8 @@ from fersearch.distill.precision import autocast, uses_bfloat16
 __all__ = ["SplitMetrics", "predict_logits", "split_metrics"]
 
 EVALUATION_BATCH = 256
+# A GPU is given as many pixels a pass as 2,048 images of 48 pixels a side have.
+GPU_PIXELS = 2048 * 48**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ def predict_logits(
     *,
     execution: Execution,
     epoch: int | None = None,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """Return the logits of all images in their stored order, float32 ``(N, classes)``.
 
@@ -51,10 +53,14 @@ def predict_logits(
         views: The images.
         execution: Device and precision.
         epoch: Answer to the training views of this epoch; None answers to the plain images.
-        batch_size: Images a forward pass.
+        batch_size: Images a forward pass; None takes as many as are fast on the device.
     """
     model.eval()
     bfloat16 = uses_bfloat16(model, execution)
+    if batch_size is None:
+        batch_size = EVALUATION_BATCH
+        if execution.device.startswith("cuda"):
+            batch_size = max(batch_size, GPU_PIXELS // views.preprocessing.image_size**2)
     pieces = []
     for start in range(0, len(views), batch_size):
         indices = np.arange(start, min(start + batch_size, len(views)))

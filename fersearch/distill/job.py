@@ -28,12 +28,14 @@ class Execution:
             gains from it, ``never`` computes in float32 throughout.
         compile_cache: Folder of the kernels that ``torch.compile`` makes; empty: nothing is
             compiled.
+        records: On a GPU, whether a training step is recorded and started as one (a CUDA graph).
     """
 
     device: str = "cpu"
     threads: int = 0
     autocast: str = "auto"
     compile_cache: str = ""
+    records: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

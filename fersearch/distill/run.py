@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fersearch.data.dataset import Dataset
-from fersearch.data.views import Views, epoch_order, on_device
+from fersearch.data.views import epoch_order, on_device
 from fersearch.distill.checkpoint import load_checkpoint
 from fersearch.distill.compiled import compiled
 from fersearch.distill.criteria import make_loss
@@ -28,6 +28,8 @@ from fersearch.distill.recipe import (
     count_steps,
     make_optimizer,
 )
+from fersearch.distill.recorded import RecordedStep
+from fersearch.distill.run_data import RunData
 from fersearch.distill.soft_labels import TeacherSignal
 from fersearch.models import (
     Batch,
@@ -35,6 +37,7 @@ from fersearch.models import (
     TrainingLoss,
     create,
     load_weights,
+    place,
     train_fast_on_cpu,
 )
 from fersearch.records import EpochRecord
@@ -43,15 +46,14 @@ from fersearch.seeds import derive_seed
 __all__ = [
     "DivergedError",
     "EpochSums",
-    "RunData",
     "TrainOutcome",
     "TrainingRun",
     "build_model",
 ]
 
 DIVERGENCE_CHECK_STEPS = 8
-# Pixels of the views that are made at once: 256 images of 48 pixels a side.
-VIEW_PIXELS = 256 * 48**2
+# Pixels of the views that are made at once: 256 images of 48 pixels a side, on a GPU 2,048.
+VIEW_PIXELS = {"cpu": 256 * 48**2, "cuda": 2048 * 48**2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +91,8 @@ class DivergedError(Exception):
         return cls(f"the loss was not finite at epoch {epoch}, step {step}")
 
 
-def build_model(job: TrainJob, classes: int) -> nn.Module:
-    """Create the job's network with its seeded initial weights, in channels-last layout."""
+def build_model(job: TrainJob, classes: int, device: str = "cpu") -> nn.Module:
+    """Create the job's network with its seeded initial weights, on ``device``, laid out for it."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(job.seed, "weights"))
         model = create(
@@ -105,40 +107,7 @@ def build_model(job: TrainJob, classes: int) -> nn.Module:
     set_preprocessing = getattr(model, "set_preprocessing", None)
     if set_preprocessing is not None:
         set_preprocessing(job.preprocessing.mean, job.preprocessing.std)
-    return train_fast_on_cpu(model).to(memory_format=torch.channels_last)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunData:
-    """What runs of one data set, preprocessing, view policy and seed look at.
-
-    Attributes:
-        train_views: Views of the training split.
-        val_views: The validation split.
-        labels: Classes of the training images, int64 ``(N,)``, on the device.
-        val_labels: Classes of the validation images, int64 ``(M,)``.
-    """
-
-    train_views: Views
-    val_views: Views
-    labels: Tensor
-    val_labels: np.ndarray
-
-    @classmethod
-    def of(cls, job: TrainJob, dataset: Dataset, execution: Execution) -> RunData:
-        """Open what ``job`` looks at; the test split stays closed."""
-        common: dict[str, Any] = {
-            "preprocessing": job.preprocessing,
-            "policy": job.policy,
-            "seed": job.seed,
-            "device": execution.device,
-        }
-        return cls(
-            train_views=Views(dataset.train.images, **common),
-            val_views=Views(dataset.val.images, **common),
-            labels=torch.from_numpy(np.array(dataset.train.labels)).to(execution.device),
-            val_labels=np.array(dataset.val.labels),
-        )
+    return place(train_fast_on_cpu(model), device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +143,7 @@ class TrainingRun:
         data = data or RunData.of(job, dataset, execution)
         self.train_views, self.val_views = data.train_views, data.val_views
         self.labels, self.val_labels = data.labels, data.val_labels
-        self.model = build_model(job, len(dataset.info.classes)).to(execution.device)
+        self.model = build_model(job, len(dataset.info.classes), execution.device)
         self.bfloat16 = trains_in_bfloat16(
             self.model, execution, image_size=job.preprocessing.image_size
         )
@@ -183,6 +152,11 @@ class TrainingRun:
         self.trained = self.model if job.baseline else compiled(self.model, execution)
         self.parameters = [*self.model.parameters(), *self.loss.parameters()]
         self.optimizer = make_optimizer(self.parameters, job.recipe)
+        self.teacher = teacher
+        self.recorded = self.recording()
+        # What the epoch gave so far. On a GPU the host asks for it at the epoch's end.
+        self.loss_sum = torch.zeros((), device=execution.device)
+        self.right_sum = torch.zeros((), device=execution.device, dtype=torch.int64)
         self.steps = count_steps(len(self.train_views), job.recipe.batch_size)
         self.schedule = Schedule(self.optimizer, job.recipe, steps_per_epoch=self.steps)
         self.history: list[EpochRecord] = []
@@ -190,6 +164,16 @@ class TrainingRun:
         self.best_metric = -math.inf
         self.best_weights: dict[str, Tensor] = {}
         self.notes: tuple[str, ...] = ()
+
+    def recording(self) -> RecordedStep | None:
+        """Return what records the run's steps, on a GPU; None where they are made one by one.
+
+        A baseline's loss may look at what changes from step to step, which is not recorded.
+        """
+        device = self.labels.device
+        if device.type != "cuda" or self.job.baseline or not self.execution.records:
+            return None
+        return RecordedStep(self.step, self.optimizer, device)
 
     def prepared_loss(
         self,
@@ -263,33 +247,49 @@ class TrainingRun:
         order = epoch_order(self.job.seed, epoch, len(self.train_views))
         # On a GPU one copy an epoch: a copy a step would make the host wait for each.
         rows = on_device(order, self.labels.device)
+        labels = self.labels[rows]
         size, total = self.job.recipe.batch_size, self.job.recipe.epochs * self.steps
         # Views of small images cost more calls than pixels: those of several batches are made at
         # once.
-        together = max(1, VIEW_PIXELS // (size * self.job.preprocessing.image_size**2))
+        pixels = VIEW_PIXELS[self.labels.device.type]
+        together = max(1, pixels // (size * self.job.preprocessing.image_size**2))
         for first in range(0, self.steps, together):
             last = min(first + together, self.steps)
-            numbers = rows[first * size : last * size]
-            inputs = self.train_views.training(epoch, numbers)
+            inputs = self.train_views.training(epoch, rows[first * size : last * size])
             for step in range(first, last):
-                part = slice((step - first) * size, (step - first + 1) * size)
+                part = slice(step * size, (step + 1) * size)
                 yield Batch(
-                    inputs=inputs[part],
-                    labels=self.labels[numbers[part]],
-                    indices=numbers[part],
+                    inputs=inputs[(step - first) * size : (step - first + 1) * size],
+                    labels=labels[part],
+                    indices=rows[part],
                     epoch=epoch,
                     progress=(epoch * self.steps + step) / total,
                 )
 
-    def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Make one optimiser step; return the loss and the number of right answers."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for the epoch's first step."""
+        self.seed_dropout(epoch)
+        if self.teacher is not None:
+            self.teacher.open(epoch)
+        self.model.train()
+        self.loss.train()
+        self.loss_sum.zero_()
+        self.right_sum.zero_()
+
+    def advance(self, batch: Batch) -> None:
+        """Make the next step of the run."""
+        (self.recorded or self.step)(batch)
+        self.schedule.after_step()
+
+    def step(self, batch: Batch) -> None:
+        """Make one optimiser step, and add up the loss and the right answers."""
         with autocast(self.execution, enabled=self.bfloat16):
             loss, logits = self.loss(self.trained, batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clipped_step(self.optimizer, self.parameters, clip_norm=self.job.recipe.clip_norm)
-        self.schedule.after_step()
-        return loss.detach(), (logits.detach().argmax(dim=1) == batch.labels).sum()
+        self.loss_sum += loss.detach() * len(batch.labels)
+        self.right_sum += (logits.detach().argmax(dim=1) == batch.labels).sum()
 
     def looks_after(self, number: int) -> bool:
         """Return whether to look after step ``number`` of an epoch if the loss is still finite.
@@ -314,20 +314,22 @@ class TrainingRun:
         Raises:
             DivergedError: The loss is no longer finite.
         """
-        self.seed_dropout(epoch)
-        self.model.train()
-        self.loss.train()
-        total = torch.zeros((), device=self.labels.device)
-        right = torch.zeros((), device=self.labels.device, dtype=torch.int64)
+        self.begin_epoch(epoch)
         seen = 0
         for number, batch in enumerate(self.epoch_batches(epoch)):
-            loss, correct = self.step(batch)
-            total += loss * len(batch.labels)
-            right += correct
+            self.advance(batch)
             seen += len(batch.labels)
-            if self.looks_after(number) and not math.isfinite(float(total)):
+            if self.looks_after(number) and not math.isfinite(float(self.loss_sum)):
                 raise DivergedError.in_training(epoch, number)
-        return EpochSums(loss=float(total) / seen, accuracy=int(right) / seen, images=seen)
+        return self.sums(seen)
+
+    def sums(self, images: int) -> EpochSums:
+        """Return what the epoch gave, which ended after ``images`` images."""
+        return EpochSums(
+            loss=float(self.loss_sum) / images,
+            accuracy=int(self.right_sum) / images,
+            images=images,
+        )
 
     def run_epoch(self, epoch: int) -> EpochRecord:
         """Train and validate one epoch and keep its weights if they are the best so far.

@@ -35,6 +35,10 @@ __all__ = [
 class TeacherSignal(Protocol):
     """Where a student's soft targets come from."""
 
+    def open(self, epoch: int) -> None:
+        """Prepare for an epoch: called before its first batch."""
+        ...
+
     def logits(self, epoch: int, indices: Indices, inputs: Tensor) -> Tensor:
         """Return the teacher's logits of some views, float32 ``(B, classes)``.
 
@@ -54,6 +58,9 @@ class OnlineTeacher:
         self._execution = execution
         self._bfloat16 = uses_bfloat16(model, execution)
 
+    def open(self, epoch: int) -> None:
+        """Do nothing: the teacher sees the views themselves."""
+
     @torch.no_grad()
     def logits(self, epoch: int, indices: Indices, inputs: Tensor) -> Tensor:
         """Run the teacher on ``inputs``."""
@@ -65,7 +72,8 @@ class OnlineTeacher:
 class ReplayedTeacher:
     """Reads soft labels back from the files of :func:`compute_soft_labels`.
 
-    On a CPU they are looked up in a memory map; on a GPU an epoch's are copied there once.
+    On a CPU they are looked up in a memory map; on a GPU an epoch's are copied there once, always
+    to the same place, where recorded steps look for them.
     """
 
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
@@ -76,24 +84,36 @@ class ReplayedTeacher:
         self._labels = np.empty((0, 0), dtype=np.float32)
         self._held = torch.empty((0, 0))
 
+    def open(self, epoch: int) -> None:
+        """Read the soft labels of an epoch, unless it is the one that was read last.
+
+        Raises:
+            FersearchError: Their file cannot be read.
+        """
+        if epoch == self._epoch:
+            return
+        path = epoch_file(self._folder, epoch)
+        try:
+            self._labels = np.load(path, mmap_mode="r" if self._maps else None)
+        except (OSError, ValueError) as error:
+            raise FersearchError(
+                f"the soft labels of epoch {epoch} cannot be read: {path}",
+                "delete that folder and run the command again: they are computed anew",
+            ) from error
+        if not self._maps:
+            labels = torch.from_numpy(self._labels)
+            if self._held.shape != labels.shape:
+                self._held = torch.empty_like(labels, device=self._device)
+            self._held.copy_(labels)
+        self._epoch = epoch
+
     def logits(self, epoch: int, indices: Indices, inputs: Tensor) -> Tensor:
         """Look up the logits of the images ``indices`` in ``epoch``; ``inputs`` is not used.
 
         Raises:
             FersearchError: The file of that epoch cannot be read.
         """
-        if epoch != self._epoch:
-            path = epoch_file(self._folder, epoch)
-            try:
-                self._labels = np.load(path, mmap_mode="r" if self._maps else None)
-            except (OSError, ValueError) as error:
-                raise FersearchError(
-                    f"the soft labels of epoch {epoch} cannot be read: {path}",
-                    "delete that folder and run the command again: they are computed anew",
-                ) from error
-            if not self._maps:
-                self._held = torch.from_numpy(self._labels).to(self._device)
-            self._epoch = epoch
+        self.open(epoch)
         if not self._maps:
             return self._held[on_device(indices, self._device)]
         numbers = indices if isinstance(indices, np.ndarray) else indices.cpu().numpy()

@@ -8,6 +8,7 @@ it would have alone, up to rounding.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +20,16 @@ from torch import Tensor
 
 from fersearch.data.dataset import Dataset
 from fersearch.distill.checkpoint import save_checkpoint
+from fersearch.distill.evaluation import predict_logits
 from fersearch.distill.job import Execution, TrainJob
 from fersearch.distill.run import (
     DivergedError,
     EpochSums,
-    RunData,
     TrainingRun,
     TrainOutcome,
 )
+from fersearch.distill.run_data import RunData
+from fersearch.distill.side_by_side import train_side_by_side
 from fersearch.distill.soft_labels import TeacherSignal
 from fersearch.distill.stacked_loss import StackedLoss
 from fersearch.distill.stacked_students import Fitness, StackedStudents, try_stacking
@@ -97,7 +100,8 @@ def train_stack(
     with training_context(execution):
         data = RunData.of(students[0].job, dataset, execution)
         members = [_Member(student, dataset, data, execution) for student in students]
-        fitness = try_stacking(members[0].run)
+        # Steps that a GPU recorded are made side by side, whatever the network.
+        fitness = Fitness() if members[0].run.recorded else try_stacking(members[0].run)
         return tuple(_Stack(members, fitness).train())
 
 
@@ -197,6 +201,9 @@ class _Stack:
         """Train and validate an epoch of at least two students."""
         start = time.perf_counter()
         many = len(here)
+        if here[0].run.recorded:
+            self._side_by_side(here, epoch)
+            return
         if self._stacked != here:
             self._stacked = here
             self._students = StackedStudents(
@@ -212,6 +219,25 @@ class _Stack:
         seconds = (time.perf_counter() - start) / many
         for member, own, answers in zip(list(self._stacked), sums, logits, strict=True):
             try:
+                member.run.close_epoch(epoch, own, answers, seconds=seconds)
+            except DivergedError as error:
+                member.diverged(error)
+            else:
+                member.closed(epoch)
+
+    def _side_by_side(self, here: list[_Member], epoch: int) -> None:
+        """Train and validate an epoch of students whose steps are recorded."""
+        start = time.perf_counter()
+        sums = train_side_by_side([member.run for member in here], epoch)
+        logits = [
+            predict_logits(run.model, run.val_views, execution=run.execution)
+            for run in (member.run for member in here)
+        ]
+        seconds = (time.perf_counter() - start) / len(here)
+        for member, own, answers in zip(here, sums, logits, strict=True):
+            try:
+                if not math.isfinite(own.loss):
+                    raise DivergedError.in_training(epoch, member.run.steps - 1)
                 member.run.close_epoch(epoch, own, answers, seconds=seconds)
             except DivergedError as error:
                 member.diverged(error)

@@ -84,7 +84,9 @@ def training_context(execution: Execution) -> Iterator[None]:
     """Fix threads and kernels inside; the caller's random numbers are as they were."""
     if execution.threads:
         torch.set_num_threads(execution.threads)
-    with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+    # ``enabled`` must be said: left out, it turns cuDNN off.
+    fixed = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False)
+    with torch.random.fork_rng(), fixed:
         yield
 
 

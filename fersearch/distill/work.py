@@ -51,6 +51,7 @@ from fersearch.models import (
     choose_images,
     grad_cam,
     load_bundle,
+    place,
     save_bundle,
     train_fast_on_cpu,
 )
@@ -175,7 +176,7 @@ def _ensure_soft_labels(task: TeacherTask, dataset: Dataset, *, seed: int, emit:
         model, _ = load_bundle(teacher_folder(task.cache, job))
         # Rounding is nothing to soft labels, which all students read alike.
         model = train_fast_on_cpu(model, in_evaluation=True)
-        return model.to(execution.device).to(memory_format=torch.channels_last)
+        return place(model, execution.device)
 
     def on_epoch(epoch: int) -> None:
         emit(
@@ -319,7 +320,7 @@ def _companion(task: TrainTask) -> nn.Module:
     assert task.teacher_job is not None
     network, _ = load_bundle(teacher_folder(task.cache, task.teacher_job))
     network.requires_grad_(False)
-    return network.to(task.execution.device).to(memory_format=torch.channels_last)
+    return place(network, task.execution.device)
 
 
 def _explain(task: ExplainTask) -> None:
@@ -362,7 +363,7 @@ def _predict(task: PredictTask) -> None:
             arrays[name] = _file_logits(folder, split.images, threads=task.execution.threads)
             continue
         model, config = load_bundle(folder)
-        model = model.to(task.execution.device).to(memory_format=torch.channels_last)
+        model = place(model, task.execution.device)
         views = Views.for_evaluation(
             split.images, preprocessing=config.preprocessing, device=task.execution.device
         )

@@ -28,6 +28,7 @@ from fersearch.models.factory import OWN_MODELS, create, list_models
 from fersearch.models.ffe import FFEBlock, RightChain, TwoWayChains
 from fersearch.models.gradcam import RULE as CHOICE_RULE
 from fersearch.models.gradcam import CamResult, choose_images, grad_cam
+from fersearch.models.layout import place
 from fersearch.models.options import valid_splits
 from fersearch.models.shufflenet import ShuffleNetV2, Stem
 from fersearch.models.small_maps import train_fast_on_cpu
@@ -64,6 +65,7 @@ __all__ = [
     "load_weights",
     "macs",
     "parameter_count",
+    "place",
     "plain_pixels",
     "read_weights",
     "register_baseline",

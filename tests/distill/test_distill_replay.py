@@ -27,7 +27,7 @@ from fersearch.distill import (
     train,
 )
 from fersearch.distill.checkpoint import load_checkpoint
-from fersearch.distill.run import TrainingRun
+from fersearch.distill.run import VIEW_PIXELS, TrainingRun
 from fersearch.errors import FersearchError
 
 CPU = Execution(device="cpu", threads=1)
@@ -308,7 +308,7 @@ def test_split_metrics_by_hand():
 
 @pytest.mark.parametrize("pixels", [1, 40 * 48**2, 1 << 40])
 def test_batches_are_the_same_however_many_are_made_at_once(tiny_data, monkeypatch, pixels):
-    monkeypatch.setattr("fersearch.distill.run.VIEW_PIXELS", pixels)
+    monkeypatch.setitem(VIEW_PIXELS, "cpu", pixels)
     job = make_job(tiny_data)
     run = TrainingRun(job, tiny_data, execution=CPU, teacher=None, companion=None)
     batches = list(run.epoch_batches(1))

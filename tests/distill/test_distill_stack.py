@@ -291,8 +291,8 @@ def test_weights_without_a_gradient_stay_as_they_were(double, tiny_data, teacher
 
     build = module.build_model
 
-    def with_spare(job, classes):
-        model = build(job, classes)
+    def with_spare(job, classes, device="cpu"):
+        model = build(job, classes, device)
         model.spare = nn.Linear(2, 2)
         nn.init.constant_(model.spare.weight, 0.5)
         nn.init.constant_(model.spare.bias, 0.5)
