@@ -14,10 +14,11 @@ from fersearch.spec import StudySpec
 __all__ = ["check_vectorize", "trials_together"]
 
 MOST = 8
-# A training step of ShuffleNetV2 starts about 460 operations, some 4 ms on a GPU however small
-# they are. At 10 TFLOP/s, which is modest, 4 ms are 40 GFLOP: six for each multiply-accumulate of
-# an image in a batch (forward, and backward twice). Below that, the GPU waits to be told what to
-# do, and more students a program cost little. An estimate: it was not measured on a GPU.
+# A training step of ShuffleNetV2 is about 600 kernels, 2.5 ms on an H100 however small they are. At
+# 16 TFLOP/s, which is modest, 2.5 ms are 40 GFLOP: six for each multiply-accumulate of an image in
+# a batch (forward, and backward twice). Below that, most of the GPU has nothing to do. At 48 px,
+# far below, four students side by side are 1.9 times as fast as one after another
+# (benchmarks/vectorize.py); where it ends was not measured.
 SMALL_STEP = 6.4e9
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,10 @@ __all__ = ["Execution", "TrainJob"]
 JOB_VERSION = 1
 
 
+def _records() -> bool:
+    return os.environ.get("FERSEARCH_RECORD", "1") != "0"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """Where and how fast a job runs; it changes results by rounding only.
@@ -28,14 +33,15 @@ class Execution:
             gains from it, ``never`` computes in float32 throughout.
         compile_cache: Folder of the kernels that ``torch.compile`` makes; empty: nothing is
             compiled.
-        records: On a GPU, whether a training step is recorded and started as one (a CUDA graph).
+        records: On a GPU, whether a training step is recorded and started as one (a CUDA graph);
+            unless told otherwise it is, but not with ``FERSEARCH_RECORD=0`` in the environment.
     """
 
     device: str = "cpu"
     threads: int = 0
     autocast: str = "auto"
     compile_cache: str = ""
-    records: bool = True
+    records: bool = field(default_factory=_records)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -383,6 +383,7 @@ class TrainingRun:
 
     def outcome(self, state: str, reason: str = "") -> TrainOutcome:
         """End the run with the weights of its best epoch."""
+        self.recorded = None  # it holds memory of a GPU, and through its step the run
         if self.best_weights:
             self.model.load_state_dict(self.best_weights)
         return TrainOutcome(

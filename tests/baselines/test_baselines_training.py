@@ -105,7 +105,8 @@ def test_one_step_under_bfloat16_autocast(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_one_step_on_a_gpu(name: str) -> None:
     plain, _ = Run(get_baseline(name)).step()
-    assert Run(get_baseline(name), device="cuda").step()[0] == pytest.approx(plain, rel=1e-2)
+    # TF32 may also move an image to another cluster: TFEN's loss was seen to differ by 1.2 %.
+    assert Run(get_baseline(name), device="cuda").step()[0] == pytest.approx(plain, rel=3e-2)
     half = Run(get_baseline(name), device="cuda").step(bfloat16=True)[0]
     assert half == pytest.approx(plain, rel=0.1)
 
