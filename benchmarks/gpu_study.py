@@ -25,7 +25,13 @@ from benchmarks.harness import Recorder, add_common
 from benchmarks.study import Course, draw, kept, run, tell_shares
 from fersearch.environment import resolve_device
 
-QUERY = ["--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits", "-lms", "500"]
+QUERY = [
+    "--id=0",
+    "--query-gpu=utilization.gpu,memory.used",
+    "--format=csv,noheader,nounits",
+    "-lms",
+    "500",
+]
 
 
 @contextmanager
@@ -46,10 +52,11 @@ def watched(file: Path) -> Iterator[None]:
 def samples(text: str) -> tuple[list[float], list[float]]:
     r"""Return the percentages and the MiB of what nvidia-smi wrote.
 
-    >>> samples("5, 100\n7, 120\n")
+    >>> samples("5, 100\n7, 120\n[N/A], 120\n")
     ([5.0, 7.0], [100.0, 120.0])
     """
-    rows = [line.split(",") for line in text.splitlines() if line.count(",") == 1]
+    rows = [line.replace(" ", "").split(",") for line in text.splitlines()]
+    rows = [row for row in rows if len(row) == 2 and all(word.isdecimal() for word in row)]
     return [float(row[0]) for row in rows], [float(row[1]) for row in rows]
 
 

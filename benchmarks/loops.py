@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,8 @@ def _floor(setup: LoopSetup, *, records: bool = False) -> Loop:
         loss.backward()
         optimizer.step()
 
-    make = RecordedStep(step, optimizer, torch.device(setup.device)) if records else step
+    recorded = RecordedStep(optimizer, torch.device(setup.device)) if records else None
+    make = step if recorded is None else partial(recorded, step)
 
     def epoch() -> int:
         student.train()

@@ -61,12 +61,12 @@ def recorded_stepper(
         loss.backward()
         optimizer.step()
 
-    recorded = RecordedStep(step, optimizer, device)
+    recorded = RecordedStep(optimizer, device)
 
     def several() -> float:
         start = time.perf_counter()
         for _ in range(RECORDED_STEPS):
-            recorded(batch)
+            recorded(step, batch)
         torch.cuda.synchronize()
         return RECORDED_STEPS * given.batch_size / (time.perf_counter() - start)
 

@@ -122,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "compiled": not given.compile,
         "recorded floor": resolve_device(given.device) == "cpu",
     }
+    if resolve_device(given.device) == "cpu" and "recorded floor" in (given.only or []):
+        parser.error("steps are recorded on a GPU only: leave out --only 'recorded floor'")
     names = given.only or [name for name in NAMES if not left_out.get(name)]
     record = Recorder("step", given)
     if "torchdistill" in names and importlib.util.find_spec("torchdistill") is None:

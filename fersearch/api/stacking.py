@@ -60,6 +60,7 @@ def trials_together(
     info: DataInfo,
     *,
     device: str,
+    records: bool = True,
     compiles: bool = False,
 ) -> tuple[int, str]:
     """Return how many trials are trained in one program at most, and a line that says so.
@@ -69,6 +70,7 @@ def trials_together(
         spec: The study; its space names the students where they are searched.
         info: The data.
         device: ``cpu`` or ``cuda``.
+        records: On a GPU, whether steps are recorded: only those run side by side there.
         compiles: Training steps are compiled, which those of several trials in one program are not.
     """
     if isinstance(vectorize, int):
@@ -78,6 +80,8 @@ def trials_together(
     if not device.startswith("cuda"):
         # Measured: 0.4 to 0.6 of the speed of one after another (benchmarks/vectorize.py).
         return 1, "trials are trained each on its own: on a CPU that is faster (--vectorize auto)"
+    if not records:
+        return 1, "trials are trained each on its own: steps are not recorded (FERSEARCH_RECORD)"
     most = min(MOST, spec.search.lag)
     large = _large_student(spec, info)
     if large:

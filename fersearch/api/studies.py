@@ -149,6 +149,7 @@ def run_study(
         spec,
         prepared.dataset.info,
         device=prepared.settings.execution.device,
+        records=prepared.settings.execution.records,
         compiles=where.compile,
     )
     for note in [*notes, how] if how else notes:

@@ -30,7 +30,7 @@ class Execution:
         device: ``cpu`` or ``cuda``.
         threads: Number of CPU threads of the run; 0 leaves PyTorch's setting alone.
         autocast: ``auto`` uses bfloat16 where the device computes it natively and the network
-            gains from it, ``never`` computes in float32 throughout.
+            loses nothing by it, ``never`` computes in float32 throughout.
         compile_cache: Folder of the kernels that ``torch.compile`` makes; empty: nothing is
             compiled.
         records: On a GPU, whether a training step is recorded and started as one (a CUDA graph);

@@ -153,7 +153,7 @@ class TrainingRun:
         self.parameters = [*self.model.parameters(), *self.loss.parameters()]
         self.optimizer = make_optimizer(self.parameters, job.recipe)
         self.teacher = teacher
-        self.recorded = self.recording()
+        self.recorded = self.make_recorded_step()
         # What the epoch gave so far. On a GPU the host asks for it at the epoch's end.
         self.loss_sum = torch.zeros((), device=execution.device)
         self.right_sum = torch.zeros((), device=execution.device, dtype=torch.int64)
@@ -165,15 +165,15 @@ class TrainingRun:
         self.best_weights: dict[str, Tensor] = {}
         self.notes: tuple[str, ...] = ()
 
-    def recording(self) -> RecordedStep | None:
-        """Return what records the run's steps, on a GPU; None where they are made one by one.
+    def make_recorded_step(self) -> RecordedStep | None:
+        """Return what records the run's steps on a GPU; None where they are made as they are.
 
         A baseline's loss may look at what changes from step to step, which is not recorded.
         """
         device = self.labels.device
         if device.type != "cuda" or self.job.baseline or not self.execution.records:
             return None
-        return RecordedStep(self.step, self.optimizer, device)
+        return RecordedStep(self.optimizer, device)
 
     def prepared_loss(
         self,
@@ -278,7 +278,10 @@ class TrainingRun:
 
     def advance(self, batch: Batch) -> None:
         """Make the next step of the run."""
-        (self.recorded or self.step)(batch)
+        if self.recorded is None:
+            self.step(batch)
+        else:
+            self.recorded(self.step, batch)
         self.schedule.after_step()
 
     def step(self, batch: Batch) -> None:
@@ -383,7 +386,11 @@ class TrainingRun:
 
     def outcome(self, state: str, reason: str = "") -> TrainOutcome:
         """End the run with the weights of its best epoch."""
-        self.recorded = None  # it holds memory of a GPU, and through its step the run
+        refusal = self.recorded.refusal if self.recorded else ""
+        own = (f"steps were not recorded: {refusal}",) if refusal else ()
+        # Both hold memory of a GPU.
+        self.recorded = None
+        self.optimizer.zero_grad(set_to_none=True)
         if self.best_weights:
             self.model.load_state_dict(self.best_weights)
         return TrainOutcome(
@@ -394,5 +401,5 @@ class TrainingRun:
             model=self.model.eval(),
             seconds=sum(record.seconds for record in self.history),
             training_params=sum(item.numel() for item in self.parameters if item.requires_grad),
-            notes=(*self.loss.notes, *self.notes),
+            notes=(*self.loss.notes, *self.notes, *own),
         )

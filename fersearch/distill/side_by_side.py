@@ -25,22 +25,21 @@ def train_side_by_side(runs: Sequence[TrainingRun], epoch: int) -> list[EpochSum
     lead = runs[0]
     device = lead.labels.device
     main = torch.cuda.current_stream(device)
-    number = torch.cuda.current_device() if device.index is None else device.index
-    random = torch.cuda.default_generators[number]
+    random = torch.cuda.default_generators[device.index]
+    queues = [run.recorded.stream for run in runs if run.recorded is not None]
     for run in runs:
         run.begin_epoch(epoch)
     seen = 0
     for batch in lead.epoch_batches(epoch):
-        # Each draws the dropout masks that it would draw alone.
+        # Each draws the dropout masks that it would draw alone. They begin at one place for all and
+        # meet after every batch: recorded steps may read that place from the same memory.
         offset = random.get_offset()
-        for run in runs:
-            assert run.recorded is not None
+        for run, queue in zip(runs, queues, strict=True):
             random.set_offset(offset)
-            run.recorded.stream.wait_stream(main)
-            with torch.cuda.stream(run.recorded.stream):
+            queue.wait_stream(main)
+            with torch.cuda.stream(queue):
                 run.advance(batch)
-        for run in runs:
-            assert run.recorded is not None
-            main.wait_stream(run.recorded.stream)
+        for queue in queues:
+            main.wait_stream(queue)
         seen += len(batch.labels)
     return [run.sums(seen) for run in runs]

@@ -1,7 +1,8 @@
 """Training several students of one job, but for loss settings and learning rate, in one program.
 
-They see the same view of an image at the same step, so a batch is made once and one forward pass
-serves all. Each has an ordinary run with an ordinary checkpoint, and ends up with the weights that
+They see the same view of an image at the same step, so a batch is made once. On a GPU their
+recorded steps run side by side; elsewhere their weights are stacked, and one forward pass serves
+all. Each has an ordinary run with an ordinary checkpoint, and ends up with the weights that
 it would have alone, up to rounding.
 """
 
@@ -78,7 +79,7 @@ def train_stack(
     One that diverges or is pruned leaves, and the others go on without it. Students whose
     checkpoints hold different numbers of epochs are trained together from where they meet. The
     last one left is trained as :func:`train` does, and so are all of them, one after another,
-    when their network cannot be stacked.
+    when steps are not recorded and their network cannot be stacked.
 
     Args:
         students: Their jobs must have one :func:`stack_key`.
@@ -100,7 +101,7 @@ def train_stack(
     with training_context(execution):
         data = RunData.of(students[0].job, dataset, execution)
         members = [_Member(student, dataset, data, execution) for student in students]
-        # Steps that a GPU recorded are made side by side, whatever the network.
+        # Steps that are recorded are made side by side, whatever the network.
         fitness = Fitness() if members[0].run.recorded else try_stacking(members[0].run)
         return tuple(_Stack(members, fitness).train())
 

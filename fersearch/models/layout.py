@@ -13,8 +13,8 @@ def place(network: nn.Module, device: str) -> nn.Module:
 
     Channels-last, except on a GPU for networks with depthwise convolutions, for which PyTorch has
     kernels of its own in the other format: measured on an H100 at 48 px, a step of ShuffleNetV2
-    takes 0.90 of the time there, one of EFF-ResNet18 1.14. Maps follow the weights: images need
-    not be laid out alike.
+    takes 0.90 of the time there, one of EFF-ResNet18 1.14. Maps are channels-last where weights or
+    images are: on a GPU images come in the usual format, and the weights decide.
 
     Args:
         network: Any network; its weights are laid out anew in place.

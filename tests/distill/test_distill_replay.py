@@ -28,6 +28,7 @@ from fersearch.distill import (
 )
 from fersearch.distill.checkpoint import load_checkpoint
 from fersearch.distill.run import VIEW_PIXELS, TrainingRun
+from fersearch.distill.trainer import training_context
 from fersearch.errors import FersearchError
 
 CPU = Execution(device="cpu", threads=1)
@@ -323,3 +324,10 @@ def test_batches_are_the_same_however_many_are_made_at_once(tiny_data, monkeypat
     assert [batch.progress * 3 for batch in batches] == pytest.approx(
         [1 + number / len(batches) for number in range(len(batches))]
     )
+
+
+def test_training_keeps_cudnn_on_and_repeatable():
+    with training_context(CPU):
+        assert torch.backends.cudnn.enabled
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark

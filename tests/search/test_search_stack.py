@@ -162,6 +162,9 @@ def test_auto_stacks_small_students_on_a_gpu_only():
     assert "on a CPU that is faster" in line
     assert trials_together(3, spec, info, device="cpu") == (3, "up to 3 trials in one program")
     assert trials_together(1, spec, info, device="cuda") == (1, "")
+    together, line = trials_together("auto", spec, info, device="cuda", records=False)
+    assert together == 1
+    assert "FERSEARCH_RECORD" in line
     big = override(spec, {"training.student": "eff_resnet18"})
     together, line = trials_together("auto", big, info, device="cuda")
     assert together == 1
