@@ -12,6 +12,7 @@ BENCHMARKS = {
     "parts": "what a step on a CPU is made of, and what each faster part is worth",
     "vectorize": "students trained in one program beside one after another",
     "study": "a whole study beside a script written by hand with Optuna and MLflow",
+    "quality": "the accuracy that our training reaches beside the script's, over many seeds",
     "gpu_study": "a whole study on a GPU: its time, and how busy the GPU is",
     "overhead": "what the search, the tracking and the start cost",
     "pruners": "which pruner finds the best settings for the least training",

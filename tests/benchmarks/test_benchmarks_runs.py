@@ -12,11 +12,13 @@ from benchmarks import (
     overhead_search,
     parts,
     pruners,
+    quality,
     scaling,
     scaling_worker,
     step,
     study,
 )
+from benchmarks.harness import Recorder
 from benchmarks.loops import LoopSetup, make_loop
 from benchmarks.noise import make_noise
 from benchmarks.pictures import export_pictures
@@ -268,6 +270,25 @@ def test_pruners_are_compared_over_given_curves(tmp_path):
     assert set(found["series"]) == {f"random, {name}" for name in pruners.PRUNERS}
     assert found["figures"]["random, none"]["epochs"] == [2, 4, 8, 16]
     assert 0 < found["figures"]["best_without_noise"] < 1
+
+
+def test_both_ways_of_training_are_compared_over_seeds(tmp_path):
+    words = "--data synthetic:train=16,val=16,test=16,image_size=32 --epochs 1 --batch-size 8"
+    quality.main([*words.split(), "--seeds", "2", "--out", str(tmp_path)])
+    found = content(tmp_path, "quality")
+    assert [len(found["series"][name]["values"]) for name in ("ours", "the script")] == [2, 2]
+    for series in found["series"].values():
+        assert all(0 <= value <= 100 for value in series["values"])
+
+
+def test_the_difference_of_two_ways_by_hand():
+    """Means 2 and 5, variances 1: Welch's error is sqrt(2/3), with 4 degrees of freedom."""
+    record = Recorder("quality", argparse.Namespace())
+    quality.tell_difference(record, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    found = record.figures["difference"]
+    assert found["points"] == pytest.approx(-3)
+    assert found["low"] == pytest.approx(-3 - 2.7764 * (2 / 3) ** 0.5, abs=1e-3)
+    assert found["high"] == pytest.approx(-3 + 2.7764 * (2 / 3) ** 0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("precision", [[], ["--bfloat16"]])
