@@ -54,7 +54,7 @@ class RecordedStep:
         self._rate = torch.zeros((), device=device)
         self._made = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self.stream = torch.cuda.Stream(device)
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.refusal = ""
 
     @property
