@@ -9,8 +9,9 @@ from fersearch.distill.losses import (
     distillation_loss,
     soft_divergence,
 )
+from fersearch.distill.outcomes import TrainOutcome
 from fersearch.distill.recipe import RECIPES, Recipe, make_recipe
-from fersearch.distill.run import TrainOutcome, build_model
+from fersearch.distill.run import build_model
 from fersearch.distill.soft_labels import (
     OnlineTeacher,
     ReplayedTeacher,

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from fersearch.distill.compiled import compiled
 from fersearch.distill.criteria import make_loss
 from fersearch.distill.evaluation import EVALUATION_BATCH, predict_logits, split_metrics
 from fersearch.distill.job import Execution, TrainJob
+from fersearch.distill.outcomes import DivergedError, EpochSums, TrainOutcome
 from fersearch.distill.precision import autocast, trains_in_bfloat16
 from fersearch.distill.recipe import (
     Schedule,
@@ -44,9 +44,6 @@ from fersearch.records import EpochRecord
 from fersearch.seeds import derive_seed
 
 __all__ = [
-    "DivergedError",
-    "EpochSums",
-    "TrainOutcome",
     "TrainingRun",
     "build_model",
 ]
@@ -54,41 +51,6 @@ __all__ = [
 DIVERGENCE_CHECK_STEPS = 8
 # Pixels of the views that are made at once: 256 images of 48 pixels a side, on a GPU 2,048.
 VIEW_PIXELS = {"cpu": 256 * 48**2, "cuda": 2048 * 48**2}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOutcome:
-    """What training gave.
-
-    Attributes:
-        state: ``complete`` or ``pruned``.
-        reason: Why it was pruned; empty when complete.
-        epochs: One record per finished epoch.
-        best_epoch: Epoch with the best validation metric; -1 when none finished.
-        model: The network with the weights of that epoch, in evaluation mode, on the device.
-        seconds: Wall-clock seconds of all epochs, those before an interruption included. Of an
-            epoch that several students were trained in together, each has an equal share.
-        training_params: Parameters that were trained, those of the loss included.
-        notes: What the loss says about how it was made up.
-    """
-
-    state: str
-    reason: str
-    epochs: tuple[EpochRecord, ...]
-    best_epoch: int
-    model: nn.Module
-    seconds: float
-    training_params: int
-    notes: tuple[str, ...] = ()
-
-
-class DivergedError(Exception):
-    """The loss is no longer a finite number."""
-
-    @classmethod
-    def in_training(cls, epoch: int, step: int) -> DivergedError:
-        """Return the error of a loss that was found not to be finite."""
-        return cls(f"the loss was not finite at epoch {epoch}, step {step}")
 
 
 def build_model(job: TrainJob, classes: int, device: str = "cpu") -> nn.Module:
@@ -108,21 +70,6 @@ def build_model(job: TrainJob, classes: int, device: str = "cpu") -> nn.Module:
     if set_preprocessing is not None:
         set_preprocessing(job.preprocessing.mean, job.preprocessing.std)
     return place(train_fast_on_cpu(model), device)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochSums:
-    """What training for an epoch gave.
-
-    Attributes:
-        loss: Mean loss over the images.
-        accuracy: Top-1 accuracy on the training views, in 0-1.
-        images: Number of images seen.
-    """
-
-    loss: float
-    accuracy: float
-    images: int
 
 
 class TrainingRun:

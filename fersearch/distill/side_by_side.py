@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from fersearch.distill.run import EpochSums, TrainingRun
+from fersearch.distill.outcomes import EpochSums
+from fersearch.distill.run import TrainingRun
 
 __all__ = ["train_side_by_side"]
 

@@ -23,12 +23,8 @@ from fersearch.data.dataset import Dataset
 from fersearch.distill.checkpoint import save_checkpoint
 from fersearch.distill.evaluation import predict_logits
 from fersearch.distill.job import Execution, TrainJob
-from fersearch.distill.run import (
-    DivergedError,
-    EpochSums,
-    TrainingRun,
-    TrainOutcome,
-)
+from fersearch.distill.outcomes import DivergedError, EpochSums, TrainOutcome
+from fersearch.distill.run import TrainingRun
 from fersearch.distill.run_data import RunData
 from fersearch.distill.side_by_side import train_side_by_side
 from fersearch.distill.soft_labels import TeacherSignal

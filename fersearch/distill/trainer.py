@@ -12,8 +12,9 @@ from torch import nn
 from fersearch.data.dataset import Dataset
 from fersearch.distill.checkpoint import save_checkpoint
 from fersearch.distill.job import Execution, TrainJob
+from fersearch.distill.outcomes import DivergedError, TrainOutcome
 from fersearch.distill.precision import uses_bfloat16
-from fersearch.distill.run import DivergedError, TrainingRun, TrainOutcome
+from fersearch.distill.run import TrainingRun
 from fersearch.distill.soft_labels import TeacherSignal
 from fersearch.errors import FersearchError
 from fersearch.models import create

@@ -18,8 +18,8 @@ from fersearch.data.views import Views
 from fersearch.deploy.onnx_model import OnnxPredictor
 from fersearch.distill.evaluation import predict_logits
 from fersearch.distill.job import Execution, TrainJob
+from fersearch.distill.outcomes import TrainOutcome
 from fersearch.distill.precision import trains_in_bfloat16
-from fersearch.distill.run import TrainOutcome
 from fersearch.distill.soft_labels import (
     ReplayedTeacher,
     compute_soft_labels,
