@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -42,7 +44,7 @@ from fersearch.distill.recorded import RecordedStep
 from fersearch.distill.run import TrainingRun
 from fersearch.models import Batch, create
 
-__all__ = ["LOOPS", "Loop", "LoopSetup", "make_loop", "open_data", "train_transform"]
+__all__ = ["LOOPS", "Loop", "LoopSetup", "make_loop", "open_data", "plain_step", "train_transform"]
 
 TEMPERATURE, ALPHA = 4.0, 0.5
 Loop = Callable[[], int]
@@ -130,6 +132,23 @@ def _plain_networks(setup: LoopSetup, data: Dataset) -> tuple[nn.Module, nn.Modu
     return student.to(setup.device), teacher.eval().requires_grad_(False).to(setup.device)
 
 
+def plain_step(
+    network: nn.Module,
+    optimizer: Optimizer,
+    context: Callable[[], AbstractContextManager[None]],
+) -> Callable[[Batch], None]:
+    """Return a step of cross entropy and nothing else; the forward pass is made in ``context``."""
+
+    def step(batch: Batch) -> None:
+        with context():
+            loss = F.cross_entropy(network(batch.inputs).float(), batch.labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
 def _floor(setup: LoopSetup, *, records: bool = False) -> Loop:
     """Return the least that a student costs: forward, backward and optimiser on one batch."""
     data = open_data(setup)
@@ -145,13 +164,7 @@ def _floor(setup: LoopSetup, *, records: bool = False) -> Loop:
     batch = Batch(inputs=inputs, labels=labels, indices=labels, epoch=0, progress=0.0)
     steps = len(data.train) // setup.batch_size
 
-    def step(batch: Batch) -> None:
-        with autocast(execution, enabled=bfloat16):
-            loss = F.cross_entropy(student(batch.inputs).float(), batch.labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
+    step = plain_step(student, optimizer, partial(autocast, execution, enabled=bfloat16))
     recorded = RecordedStep(optimizer, torch.device(setup.device)) if records else None
     make = step if recorded is None else partial(recorded, step)
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.harness import Recorder, add_common, interleaved
-from fersearch.distill import make_recipe
+from benchmarks.loops import plain_step
+from fersearch.distill import Execution, make_recipe
+from fersearch.distill.precision import autocast
 from fersearch.distill.recipe import make_optimizer
 from fersearch.distill.recorded import RecordedStep
 from fersearch.environment import native_bfloat16, resolve_device
@@ -54,13 +57,8 @@ def recorded_stepper(
     recipe = make_recipe("default", epochs=1, batch_size=given.batch_size, learning_rate=1e-3)
     optimizer = make_optimizer(model.parameters(), recipe)
 
-    def step(batch: Batch) -> None:
-        with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
-            loss = F.cross_entropy(model(batch.inputs).float(), batch.labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
+    context = partial(autocast, Execution(device=given.device), enabled=bfloat16)
+    step = plain_step(model, optimizer, context)
     recorded = RecordedStep(optimizer, device)
 
     def several() -> float:

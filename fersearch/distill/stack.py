@@ -133,6 +133,15 @@ class _Member:
         if self.outcome is None:
             self.outcome = self.run.outcome(state, reason)
 
+    def close(self, epoch: int, sums: EpochSums, logits: np.ndarray, *, seconds: float) -> None:
+        """Take up an epoch that was trained together with others; its answers may end the run."""
+        try:
+            self.run.close_epoch(epoch, sums, logits, seconds=seconds)
+        except DivergedError as error:
+            self.diverged(error)
+        else:
+            self.closed(epoch)
+
     def closed(self, epoch: int) -> None:
         """Keep a finished epoch, then tell of it."""
         if self.student.checkpoint is not None:
@@ -173,6 +182,8 @@ class _Stack:
             ]
             if len(here) == 1:
                 self._alone(here[0], epoch)
+            elif here and here[0].run.recorded:
+                self._side_by_side(here, epoch)
             elif here:
                 self._together(here, epoch)
         return self._outcomes()
@@ -198,9 +209,6 @@ class _Stack:
         """Train and validate an epoch of at least two students."""
         start = time.perf_counter()
         many = len(here)
-        if here[0].run.recorded:
-            self._side_by_side(here, epoch)
-            return
         if self._stacked != here:
             self._stacked = here
             self._students = StackedStudents(
@@ -215,12 +223,7 @@ class _Stack:
         logits = self._students.predict(runs[0])
         seconds = (time.perf_counter() - start) / many
         for member, own, answers in zip(list(self._stacked), sums, logits, strict=True):
-            try:
-                member.run.close_epoch(epoch, own, answers, seconds=seconds)
-            except DivergedError as error:
-                member.diverged(error)
-            else:
-                member.closed(epoch)
+            member.close(epoch, own, answers, seconds=seconds)
 
     def _side_by_side(self, here: list[_Member], epoch: int) -> None:
         """Train and validate an epoch of students whose steps are recorded."""
@@ -232,14 +235,10 @@ class _Stack:
         ]
         seconds = (time.perf_counter() - start) / len(here)
         for member, own, answers in zip(here, sums, logits, strict=True):
-            try:
-                if not math.isfinite(own.loss):
-                    raise DivergedError.in_training(epoch, member.run.steps - 1)
-                member.run.close_epoch(epoch, own, answers, seconds=seconds)
-            except DivergedError as error:
-                member.diverged(error)
+            if math.isfinite(own.loss):
+                member.close(epoch, own, answers, seconds=seconds)
             else:
-                member.closed(epoch)
+                member.diverged(DivergedError.in_training(epoch, member.run.steps - 1))
 
     def _train_epoch(self, students: StackedStudents, epoch: int) -> list[EpochSums]:
         """Train an epoch; who diverges leaves the stack at once."""

@@ -24,6 +24,6 @@ def place(network: nn.Module, device: str) -> nn.Module:
         isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
         for module in network.modules()
     )
-    plain = depthwise and device.startswith("cuda")
-    last = torch.contiguous_format if plain else torch.channels_last
-    return network.to(device).to(memory_format=last)
+    usual = depthwise and device.startswith("cuda")
+    memory_format = torch.contiguous_format if usual else torch.channels_last
+    return network.to(device).to(memory_format=memory_format)
