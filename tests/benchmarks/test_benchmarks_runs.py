@@ -272,9 +272,11 @@ def test_pruners_are_compared_over_given_curves(tmp_path):
     assert 0 < found["figures"]["best_without_noise"] < 1
 
 
-def test_both_ways_of_training_are_compared_over_seeds(tmp_path):
+@pytest.mark.parametrize("teacher_epochs", ["0", "1"])
+def test_both_ways_of_training_are_compared_over_seeds(tmp_path, teacher_epochs):
     words = "--data synthetic:train=16,val=16,test=16,image_size=32 --epochs 1 --batch-size 8"
-    quality.main([*words.split(), "--seeds", "2", "--out", str(tmp_path)])
+    taught = ["--teacher-epochs", teacher_epochs, "--ffe-splits", "2"]
+    quality.main([*words.split(), *taught, "--seeds", "2", "--out", str(tmp_path)])
     found = content(tmp_path, "quality")
     assert [len(found["series"][name]["values"]) for name in ("ours", "the script")] == [2, 2]
     for series in found["series"].values():
