@@ -62,7 +62,7 @@ class Budget:
     epochs: int = setting(integer(at_least=1), 8)
     batch_size: int = setting(integer(at_least=2), 64)
     teacher_epochs: int = setting(integer(at_least=1), 10)
-    seeds: int = setting(integer(at_least=1), 3)
+    seeds: int = setting(integer(at_least=1), 5)
     confirm_top: int = setting(integer(at_least=1), 2)
 
 
