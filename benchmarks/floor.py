@@ -30,16 +30,15 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from benchmarks.harness import CLOCKS, Recorder, add_common, interleaved, timed
+from benchmarks.loops import replayed
 from fersearch.data import load_data
 from fersearch.data.preprocessing import Preprocessing
-from fersearch.data.views import ViewPolicy, Views
+from fersearch.data.views import ViewPolicy
 from fersearch.distill import (
     Execution,
     LossSettings,
-    ReplayedTeacher,
     TrainJob,
     build_model,
-    compute_soft_labels,
     make_recipe,
 )
 from fersearch.distill.compiled import compiled
@@ -115,18 +114,8 @@ def training(given: argparse.Namespace, folder: Path) -> TrainingRun:
         model="shufflenet_v2_x1_0", loss=LossSettings(temperature=4.0, alpha=0.5), **common
     )
     teacher = build_model(teacher_job, len(data.info.classes)).eval()
-    views = Views(
-        data.train.images, preprocessing=job.preprocessing, policy=job.policy, seed=job.seed
-    )
-    compute_soft_labels(
-        folder / "labels",
-        load_teacher=lambda: teacher,
-        views=views,
-        epochs=1,
-        execution=execution,
-    )
-    replayed = ReplayedTeacher(folder / "labels")
-    return TrainingRun(job, data, execution=execution, teacher=replayed, companion=None)
+    signal = replayed(folder / "labels", job, data, teacher, execution=execution)
+    return TrainingRun(job, data, execution=execution, teacher=signal, companion=None)
 
 
 def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callable[[], object]]:

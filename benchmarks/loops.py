@@ -44,7 +44,16 @@ from fersearch.distill.recorded import RecordedStep
 from fersearch.distill.run import TrainingRun
 from fersearch.models import Batch, create
 
-__all__ = ["LOOPS", "Loop", "LoopSetup", "make_loop", "open_data", "plain_step", "train_transform"]
+__all__ = [
+    "LOOPS",
+    "Loop",
+    "LoopSetup",
+    "make_loop",
+    "open_data",
+    "plain_step",
+    "replayed",
+    "train_transform",
+]
 
 TEMPERATURE, ALPHA = 4.0, 0.5
 Loop = Callable[[], int]
@@ -132,6 +141,29 @@ def _plain_networks(setup: LoopSetup, data: Dataset) -> tuple[nn.Module, nn.Modu
     return student.to(setup.device), teacher.eval().requires_grad_(False).to(setup.device)
 
 
+def replayed(
+    folder: Path,
+    job: TrainJob,
+    data: Dataset,
+    teacher: nn.Module,
+    *,
+    execution: Execution,
+    epochs: int = 1,
+) -> ReplayedTeacher:
+    """Let ``teacher`` answer to the views of ``job``'s first epochs, once; return its answers."""
+    views = Views(
+        data.train.images,
+        preprocessing=job.preprocessing,
+        policy=job.policy,
+        seed=job.seed,
+        device=execution.device,
+    )
+    compute_soft_labels(
+        folder, load_teacher=lambda: teacher, views=views, epochs=epochs, execution=execution
+    )
+    return ReplayedTeacher(folder, device=execution.device)
+
+
 def plain_step(
     network: nn.Module,
     optimizer: Optimizer,
@@ -190,17 +222,7 @@ def _ours(setup: LoopSetup, *, replay: bool, compiles: bool = False) -> Loop:
     signal: Any = OnlineTeacher(teacher, execution)
     if replay:
         labels = setup.folder / f"labels-{setup.teacher}-{data.info.sha256[:12]}"
-        views = Views(
-            data.train.images,
-            preprocessing=job.preprocessing,
-            policy=job.policy,
-            seed=job.seed,
-            device=setup.device,
-        )
-        compute_soft_labels(
-            labels, load_teacher=lambda: teacher, views=views, epochs=1, execution=execution
-        )
-        signal = ReplayedTeacher(labels, device=setup.device)
+        signal = replayed(labels, job, data, teacher, execution=execution)
     run = TrainingRun(job, data, execution=execution, teacher=signal, companion=None)
 
     def epoch() -> int:

@@ -22,11 +22,12 @@ from scipy import stats
 
 from benchmarks.handwritten_study import STUDENT, Script, Training
 from benchmarks.harness import Recorder, add_common
+from benchmarks.loops import replayed
 from benchmarks.pictures import export_pictures
 from fersearch.data import Dataset, load_data
 from fersearch.data.preprocessing import Preprocessing
-from fersearch.data.views import ViewPolicy, Views
-from fersearch.distill import Execution, ReplayedTeacher, compute_soft_labels, train
+from fersearch.data.views import ViewPolicy
+from fersearch.distill import Execution, train
 from fersearch.environment import usable_cores
 from fersearch.search.objectives import RunPlan, StudyContext, alone, distillation
 from fersearch.spec import load_study, override
@@ -63,18 +64,7 @@ def by_ours(data: Dataset, given: argparse.Namespace, seed: int, folder: Path) -
     if plan.teacher is not None:
         teacher = train(plan.teacher, data, execution=execution).model
         labels = folder / plan.teacher.digest()
-        job = plan.job
-        views = Views(
-            data.train.images, preprocessing=job.preprocessing, policy=job.policy, seed=seed
-        )
-        compute_soft_labels(
-            labels,
-            load_teacher=lambda: teacher,
-            views=views,
-            epochs=given.epochs,
-            execution=execution,
-        )
-        signal = ReplayedTeacher(labels, device="cpu")
+        signal = replayed(labels, plan.job, data, teacher, execution=execution, epochs=given.epochs)
     outcome = train(plan.job, data, execution=execution, teacher=signal)
     return max(record.val_accuracy for record in outcome.epochs)
 

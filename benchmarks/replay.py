@@ -17,17 +17,16 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import Recorder, add_common, interleaved
+from benchmarks.loops import replayed
 from fersearch.data import load_data
 from fersearch.data.preprocessing import Preprocessing
-from fersearch.data.views import ViewPolicy, Views
+from fersearch.data.views import ViewPolicy
 from fersearch.distill import (
     Execution,
     LossSettings,
     OnlineTeacher,
-    ReplayedTeacher,
     TrainJob,
     build_model,
-    compute_soft_labels,
     make_recipe,
 )
 from fersearch.distill.precision import uses_bfloat16
@@ -67,22 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = {"model": "eff_resnet18", "model_options": {"ffe_splits": 4}}
         teacher_job = TrainJob(**{**{f: getattr(job, f) for f in job.__slots__}, **options})
         teacher = build_model(teacher_job, len(data.info.classes)).eval()
-        views = Views(
-            data.train.images, preprocessing=job.preprocessing, policy=job.policy, seed=job.seed
-        )
-        labels = Path(folder) / "labels"
         start = time.perf_counter()
-        compute_soft_labels(
-            labels, load_teacher=lambda: teacher, views=views, epochs=1, execution=execution
-        )
+        signal = replayed(Path(folder) / "labels", job, data, teacher, execution=execution)
         once = time.perf_counter() - start
         loss = LossSettings(temperature=4.0, alpha=0.5)
         taught = TrainJob(**{**{f: getattr(job, f) for f in job.__slots__}, "loss": loss})
         runs = {
             "a": TrainingRun(job, data, execution=execution, teacher=None, companion=None),
-            "b": TrainingRun(
-                taught, data, execution=execution, teacher=ReplayedTeacher(labels), companion=None
-            ),
+            "b": TrainingRun(taught, data, execution=execution, teacher=signal, companion=None),
             "c": TrainingRun(
                 taught,
                 data,
