@@ -24,6 +24,7 @@ from fersearch.models.cpu_training import (
     interleaved,
     trains_on_cpu,
 )
+from fersearch.models.opaque_pooling import OpaqueMaxPool2d
 from fersearch.models.options import check_choice, check_drop_rate
 
 __all__ = [
@@ -167,6 +168,7 @@ class ShuffleNetV2(TorchvisionShuffleNetV2):
         stride = 1 if stem == "stride1" else 2
         if in_chans != 3 or stride != 2:
             self.conv1[0] = nn.Conv2d(in_chans, widths[0], 3, stride, padding=1, bias=False)
+        self.maxpool = OpaqueMaxPool2d(3, 2, 1)
         if stem != "standard":
             self.maxpool = nn.Identity()  # type: ignore[assignment]
         shrink = {"standard": 4, "no_pool": 2, "stride1": 1}[stem]

@@ -17,7 +17,7 @@ from fersearch.distill import Execution, TrainJob, make_recipe, train
 from fersearch.distill.compiled import compiled
 from fersearch.errors import FersearchError, InputError
 from fersearch.models import create, train_fast_on_cpu
-from fersearch.models.shufflenet import ShuffleUnit
+from fersearch.models.shufflenet import ShuffleNetV2, ShuffleUnit
 from fersearch.spec import load_study
 
 CPU = Execution(threads=1, autocast="never")
@@ -101,6 +101,38 @@ def test_a_compiled_step_of_shufflenets_units_is_the_eager_one(compiling):
         found.append([answer.detach(), *(item.grad for item in network.parameters())])
     for fast, eager in zip(found[1], found[0], strict=True):
         torch.testing.assert_close(fast, eager, rtol=1e-7, atol=1e-9)
+
+
+class Stem(ShuffleNetV2):
+    """The stem of a student alone, which compiles in seconds."""
+
+    def forward(self, x):
+        return self._stem_map(x)
+
+
+@pytest.mark.slow
+def test_a_compiled_stem_pools_as_the_eager_one_where_numbers_are_equal(compiling):
+    """Of equal numbers in a window the first one gets the gradient, compiled or not."""
+    torch.manual_seed(0)
+    stem = create("shufflenet_v2_x0_5", num_classes=7)
+    stem.__class__ = Stem
+    stem.double().to(memory_format=torch.channels_last).train()
+    images = torch.randn(4, 3, 16, 16, dtype=torch.float64)
+    images[:, :, 4:] = 0.25  # a flat wall: all windows inside it hold nine equal numbers
+    images = images.to(memory_format=torch.channels_last)
+    found = []
+    for execution in (CPU, compiling):
+        network = deepcopy(stem)
+        weights = torch.linspace(-1, 1, 24 * 16, dtype=torch.float64).view(24, 4, 4)
+        answer = compiled(network, execution)(images)
+        (answer * weights).sum().backward()
+        found.append([answer.detach(), *(item.grad for item in network.conv1.parameters())])
+    assert found[0][0].is_contiguous(memory_format=torch.channels_last)
+    for fast, eager in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(fast, eager, rtol=1e-7, atol=1e-9)
+        assert fast.stride() == eager.stride()
+    kernels = Path(compiling.compile_cache).rglob("*.py")
+    assert any("fersearch.max_pool_backward" in file.read_text() for file in kernels)
 
 
 def test_on_a_cpu_a_network_of_small_map_products_is_left_alone(compiling):
