@@ -25,7 +25,7 @@ class OpaqueMaxPool2d(nn.MaxPool2d):
     Args:
         kernel_size: Pixels a side of the window.
         stride: Pixels from window to window.
-        padding: Pixels around the map that are no number's rival.
+        padding: Pixels around the map, which are never the largest.
     """
 
     def __init__(self, kernel_size: int, stride: int, padding: int) -> None:
