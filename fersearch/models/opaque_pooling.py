@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 
 from fersearch.models.cpu_training import trains_on_cpu
 
@@ -30,12 +31,12 @@ class OpaqueMaxPool2d(nn.MaxPool2d):
 
     def __init__(self, kernel_size: int, stride: int, padding: int) -> None:
         super().__init__(kernel_size, stride, padding)
-        self.window = [[side, side] for side in (kernel_size, stride, padding)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map ``(B, C, H', W')`` of the largest numbers of ``(B, C, H, W)``."""
         if torch.compiler.is_compiling() and trains_on_cpu(self, x):
-            largest: Tensor = _max_pool(x, *self.window)[0]
+            window = (_pair(side) for side in (self.kernel_size, self.stride, self.padding))
+            largest: Tensor = _max_pool(x, *window)[0]
             return largest
         pooled: Tensor = super().forward(x)
         return pooled

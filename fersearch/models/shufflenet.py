@@ -168,9 +168,8 @@ class ShuffleNetV2(TorchvisionShuffleNetV2):
         stride = 1 if stem == "stride1" else 2
         if in_chans != 3 or stride != 2:
             self.conv1[0] = nn.Conv2d(in_chans, widths[0], 3, stride, padding=1, bias=False)
-        self.maxpool = OpaqueMaxPool2d(3, 2, 1)
-        if stem != "standard":
-            self.maxpool = nn.Identity()  # type: ignore[assignment]
+        pooling = OpaqueMaxPool2d(3, 2, 1) if stem == "standard" else nn.Identity()
+        self.maxpool = pooling  # type: ignore[assignment]
         shrink = {"standard": 4, "no_pool": 2, "stride1": 1}[stem]
         self.feature_info = [
             {"num_chs": width, "reduction": shrink * 2**level, "module": module}
