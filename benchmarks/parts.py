@@ -24,6 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness import CLOCKS, Recorder, add_common, interleaved
 from fersearch.distill import make_recipe
+from fersearch.distill.kept_memory import keep_freed_memory
 from fersearch.distill.recipe import clipped_step, make_optimizer
 from fersearch.models import create, shufflenet, train_fast_on_cpu
 from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d
@@ -34,7 +35,7 @@ KINDS = {
     "convolutions of one pixel, products": ("aten::mm", "aten::addmm", "pointwise"),
     "depthwise convolutions": ("depthwise",),
     "dense convolutions": ("dense",),
-    "batch normalisation": ("aten::native_batch_norm", "aten::batch_norm"),
+    "batch normalisation": ("aten::native_batch_norm", "aten::batch_norm", "aten::addcmul"),
     "gradient of ReLU": ("aten::threshold_backward",),
     "ReLU": ("aten::clamp_min", "aten::relu"),
     "max pooling": ("aten::max_pool2d",),
@@ -53,7 +54,7 @@ REST = "all the rest"
 
 
 def _stem_map(self: Any, x: Tensor) -> Tensor:
-    """Rectify before pooling."""
+    """Normalise and rectify before pooling."""
     pooled: Tensor = self.maxpool(self.conv1(x))
     return pooled
 
@@ -74,7 +75,7 @@ PARTS: dict[str, tuple[type[nn.Module], tuple[Any, str, Any]]] = {
         DepthwiseConv2d,
         (DepthwiseConv2d, "forward", CONVOLVE),
     ),
-    "pooling before the stem's ReLU": (
+    "pooling before the stem's normalisation": (
         shufflenet.ShuffleNetV2,
         (shufflenet.ShuffleNetV2, "_stem_map", _stem_map),
     ),
@@ -162,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     record = Recorder("parts", given)
     torch.set_num_threads(given.threads)
+    keep_freed_memory()  # as training does
     record.say(f"{given.model}, {given.image_size} px, batch {given.batch_size}")
     measure(record, given)
     tell_profiles(record, given)

@@ -24,8 +24,8 @@ from fersearch.models.cpu_training import (
     interleaved,
     trains_on_cpu,
 )
-from fersearch.models.opaque_pooling import OpaqueMaxPool2d
 from fersearch.models.options import check_choice, check_drop_rate
+from fersearch.models.pooled_stem import pooled_first, pools_first
 
 __all__ = [
     "ShuffleNetV2",
@@ -168,8 +168,8 @@ class ShuffleNetV2(TorchvisionShuffleNetV2):
         stride = 1 if stem == "stride1" else 2
         if in_chans != 3 or stride != 2:
             self.conv1[0] = nn.Conv2d(in_chans, widths[0], 3, stride, padding=1, bias=False)
-        pooling = OpaqueMaxPool2d(3, 2, 1) if stem == "standard" else nn.Identity()
-        self.maxpool = pooling  # type: ignore[assignment]
+        if stem != "standard":
+            self.maxpool = nn.Identity()  # type: ignore[assignment]
         shrink = {"standard": 4, "no_pool": 2, "stride1": 1}[stem]
         self.feature_info = [
             {"num_chs": width, "reduction": shrink * 2**level, "module": module}
@@ -209,16 +209,10 @@ class ShuffleNetV2(TorchvisionShuffleNetV2):
 
     def _stem_map(self, x: Tensor) -> Tensor:
         """Return the map that the first stage sees."""
-        if (
-            self.stem == "standard"
-            and trains_on_cpu(self, x)
-            and not self.conv1._forward_hooks  # they would not be called
-        ):
-            # The largest of rectified numbers is the rectified largest, gradients included, and
-            # there are a quarter as many of those. The ReLU works in place: what a hook on
-            # maxpool keeps becomes the rectified map, as ever.
-            convolution, norm, rectify = self.conv1
-            return cast(Tensor, rectify(self.maxpool(norm(convolution(x)))))
+        if pools_first(x, self.conv1, self.maxpool):
+            convolution, norm, rectify = cast(Any, self.conv1)
+            # The largest of rectified numbers is the rectified largest.
+            return cast(Tensor, rectify(pooled_first(x, convolution, norm, self.maxpool)))
         return cast(Tensor, self.maxpool(self.conv1(x)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

@@ -17,7 +17,7 @@ from fersearch.distill import Execution, TrainJob, make_recipe, train
 from fersearch.distill.compiled import compiled
 from fersearch.errors import FersearchError, InputError
 from fersearch.models import create, train_fast_on_cpu
-from fersearch.models.opaque_pooling import OpaqueMaxPool2d
+from fersearch.models.pooled_stem import pooled_first
 from fersearch.models.shufflenet import ShuffleUnit
 from fersearch.spec import load_study
 
@@ -86,17 +86,27 @@ def test_compiled_trials_are_not_stacked(tiny_data):
     assert trials_together("auto", spec, tiny_data.info, device="cuda")[0] > 1
 
 
+class Layers(nn.Module):
+    """A stem, a unit and dropout: all of the student's own layers, small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8))
+        self.pooling = nn.MaxPool2d(3, 2, 1)
+        self.rest = nn.Sequential(nn.ReLU(), ShuffleUnit(8, 8, 1), nn.Dropout(0.5))
+
+    def forward(self, x):
+        return self.rest(pooled_first(x, *self.stem, self.pooling))
+
+
 @pytest.mark.slow
 def test_a_compiled_step_of_shufflenets_layers_is_the_eager_one(compiling):
-    """The layers that are faster on a CPU are compiled, and give the same gradients.
-
-    Of equal numbers in a window of the pooling the first one gets the gradient in both.
-    """
+    """The layers that are faster on a CPU are compiled whole, and give the same numbers."""
     torch.manual_seed(0)
-    layers = nn.Sequential(OpaqueMaxPool2d(3, 2, 1), ShuffleUnit(8, 8, 1), nn.Dropout(0.5))
-    layers.double().to(memory_format=torch.channels_last).train()
-    images = torch.randn(4, 8, 4, 4, dtype=torch.float64)
-    images[:2] = 0.25  # flat: all numbers of a window are equal
+    layers = Layers().double().to(memory_format=torch.channels_last).train()
+    with torch.no_grad():
+        layers.stem[1].weight[::2].neg_()
+    images = torch.randn(4, 3, 9, 9, dtype=torch.float64)
     images = images.to(memory_format=torch.channels_last)
     found = []
     for execution in (CPU, compiling):
@@ -104,11 +114,33 @@ def test_a_compiled_step_of_shufflenets_layers_is_the_eager_one(compiling):
         torch.manual_seed(1)
         answer = compiled(network, execution)(seen)
         (answer**3).sum().backward()
-        found.append([answer.detach(), seen.grad, *(item.grad for item in network.parameters())])
+        gradients = [item.grad for item in network.parameters()]
+        found.append([answer.detach(), seen.grad, *gradients, *network.buffers()])
     for fast, eager in zip(found[1], found[0], strict=True):
         torch.testing.assert_close(fast, eager, rtol=1e-7, atol=1e-9)
     kernels = Path(compiling.compile_cache).rglob("*.py")
-    assert any("fersearch.max_pool_backward" in file.read_text() for file in kernels)
+    assert any("fersearch.stem_backward" in file.read_text() for file in kernels)
+
+
+@pytest.mark.slow
+def test_the_student_is_compiled_as_one_graph(compiling):
+    network = create("shufflenet_v2_x0_5", num_classes=7)
+    network.to(memory_format=torch.channels_last).train()
+    found = torch._dynamo.explain(network)(
+        torch.randn(2, 3, 48, 48).to(memory_format=torch.channels_last)
+    )
+    assert found.graph_count == 1
+    assert not found.break_reasons
+
+
+def test_an_older_pytorch_is_not_asked_for_two_passes(compiling, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(torch, "compile", lambda network, **given: wanted.append(given["options"]))
+    compiled(nn.Linear(2, 2), compiling)
+    monkeypatch.delattr(torch._inductor.config.cpp, "use_two_step_variance_threshold")
+    compiled(nn.Linear(2, 2), compiling)
+    assert wanted[0].pop("cpp.use_two_step_variance_threshold") > 1024
+    assert wanted[0] == wanted[1]
 
 
 def test_on_a_cpu_a_network_of_small_map_products_is_left_alone(compiling):

@@ -17,7 +17,6 @@ from fersearch.models.cpu_training import (
     interleaved,
     trains_on_cpu,
 )
-from fersearch.models.opaque_pooling import _max_pool, _max_pool_backward
 
 LAST = torch.channels_last
 
@@ -178,20 +177,3 @@ def test_a_half_of_the_network_in_evaluation_mode_keeps_its_statistics() -> None
     step(ours, torch.randn(2, 3, 48, 48, dtype=torch.float64).to(memory_format=LAST))
     assert torch.equal(ours.stage3[0].branch2[1].running_mean, before)
     assert ours.stage2[0].branch2[1].num_batches_tracked == 1
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_pooling_that_the_compiler_cannot_look_into_is_an_operator_as_pytorch_wants_it(
-    dtype: torch.dtype,
-) -> None:
-    """Shapes, strides and gradients that the compiler is told are those that come out."""
-    x = torch.randn(2, 3, 7, 6, dtype=dtype).to(memory_format=LAST).requires_grad_()
-    window = [[3, 3], [2, 2], [1, 1]]
-    torch.library.opcheck(_max_pool, (x, *window))
-    pooled, places = F.max_pool2d(x, 3, 2, 1, return_indices=True)
-    grad = torch.randn_like(pooled)
-    torch.library.opcheck(_max_pool_backward, (grad, x.detach(), places, *window))
-    (expected,) = torch.autograd.grad(pooled, x, grad)
-    found, _ = _max_pool(x, *window)
-    assert torch.equal(found, pooled)
-    assert torch.equal(torch.autograd.grad(found, x, grad)[0], expected)

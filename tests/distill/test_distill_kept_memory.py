@@ -1,0 +1,68 @@
+"""Freed memory stays with a process that trains."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library than glibc"
+)
+
+BLOCKS = """
+import resource
+import sys
+
+import torch
+
+from fersearch.distill.kept_memory import keep_freed_memory
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+told = sys.argv[1] == "keep" and keep_freed_memory()
+for _ in range(3):
+    torch.zeros(12_000_000)  # 48 MB: more than glibc keeps by itself
+before = faults()
+for _ in range(10):
+    torch.zeros(12_000_000)
+print(told, (faults() - before) / 10)
+"""
+
+
+def blocks(mode: str, **variables: str) -> tuple[str, float]:
+    """Whether the C library was told, and page faults for each block taken and freed."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS, mode],
+        env={**inherited, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told, faults = done.stdout.split()
+    return told, float(faults)
+
+
+def test_the_same_block_is_taken_again_without_page_faults() -> None:
+    pages = 48e6 / os.sysconf("SC_PAGE_SIZE")
+    told, faults = blocks("keep")
+    assert told == "True"
+    assert faults < 0.1 * pages
+    if os.sysconf("SC_PAGE_SIZE") == 4096:
+        assert blocks("leave")[1] > 0.5 * pages, "the C library keeps such blocks by itself"
+
+
+@pytest.mark.parametrize(
+    "variables", [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}]
+)
+def test_who_tuned_the_allocator_keeps_what_they_chose(variables: dict[str, str]) -> None:
+    assert blocks("keep", **variables)[0] == "False"
