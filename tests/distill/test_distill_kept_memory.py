@@ -1,4 +1,4 @@
-"""Freed memory stays with a process that trains."""
+"""Freed memory stays with a process that trains, in huge pages where there are some."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="another C library than glibc"
 )
@@ -21,6 +23,10 @@ import torch
 
 from fersearch.distill.kept_memory import keep_freed_memory
 
+def huge():
+    kilobytes = [line.split()[1] for line in open("/proc/self/smaps") if "AnonHuge" in line]
+    return sum(map(int, kilobytes)) / 1e3
+
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
@@ -30,12 +36,12 @@ for _ in range(3):
 before = faults()
 for _ in range(10):
     torch.zeros(12_000_000)
-print(told, (faults() - before) / 10)
+print(told, (faults() - before) / 10, huge())
 """
 
 
-def blocks(mode: str, **variables: str) -> tuple[str, float]:
-    """Whether the C library was told, and page faults for each block taken and freed."""
+def blocks(mode: str, **variables: str) -> tuple[str, float, float]:
+    """Whether the C library was told; page faults for each block; megabytes in huge pages."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -48,17 +54,26 @@ def blocks(mode: str, **variables: str) -> tuple[str, float]:
         text=True,
         check=True,
     )
-    told, faults = done.stdout.split()
-    return told, float(faults)
+    told, faults, huge = done.stdout.split()
+    return told, float(faults), float(huge)
 
 
 def test_the_same_block_is_taken_again_without_page_faults() -> None:
     pages = 48e6 / os.sysconf("SC_PAGE_SIZE")
-    told, faults = blocks("keep")
+    told, faults, _ = blocks("keep")
     assert told == "True"
     assert faults < 0.1 * pages
     if os.sysconf("SC_PAGE_SIZE") == 4096:
         assert blocks("leave")[1] > 0.5 * pages, "the C library keeps such blocks by itself"
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(encoding="utf-8"),
+    reason="huge pages are always given here, or never",
+)
+def test_huge_pages_are_asked_for_where_the_system_waits_for_that() -> None:
+    assert blocks("keep")[2] > 40
+    assert blocks("leave")[2] < 10
 
 
 @pytest.mark.parametrize(
