@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
+from fersearch.models.batch_norm import ImagewiseBatchNorm2d, keep_statistics
 from fersearch.models.cpu_training import trains_on_cpu
 
 __all__ = ["pooled_first", "pools_first"]
@@ -39,8 +40,9 @@ def pools_first(x: Tensor, stem: nn.Sequential, pooling: nn.Module) -> bool:
         stem: Convolution, batch normalisation and what follows after the pooling, a ReLU.
         pooling: Max pooling.
     """
-    convolution, norm, *_ = stem
-    return (
+    convolution: Any = stem[0]
+    norm: Any = stem[1]
+    return bool(
         trains_on_cpu(norm, x)
         and not torch.is_autocast_enabled("cpu")
         and type(convolution) is nn.Conv2d
@@ -50,7 +52,7 @@ def pools_first(x: Tensor, stem: nn.Sequential, pooling: nn.Module) -> bool:
         and convolution.padding_mode == "zeros"
         and convolution.dilation == (1, 1)
         and convolution.groups == 1
-        and type(norm) is nn.BatchNorm2d
+        and type(norm) in {nn.BatchNorm2d, ImagewiseBatchNorm2d}
         and norm.affine
         and norm.momentum is not None
         and type(pooling) is nn.MaxPool2d
@@ -88,18 +90,9 @@ def pooled_first(
     outputs = _stem(
         x, convolution.weight, norm.weight, norm.bias, norm.eps, list(convolution.stride), window
     )
-    if norm.track_running_stats:
-        _follow(norm, *outputs[1:3], pixels=_pixels(x, convolution.stride))
+    keep_statistics(norm, *outputs[1:3], pixels=_pixels(x, convolution.stride))
     answer: Tensor = outputs[0]
     return answer
-
-
-def _follow(norm: Any, mean: Tensor, variance: Tensor, *, pixels: int) -> None:
-    """Keep running statistics up as batch normalisation does."""
-    with torch.no_grad():
-        norm.num_batches_tracked.add_(1)
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (pixels / (pixels - 1)), norm.momentum)
 
 
 def _pixels(x: Tensor, stride: Sequence[int]) -> int:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fersearch.environment import multiplies_bfloat16_tiles
+from fersearch.models.batch_norm import ImagewiseBatchNorm2d
 from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d, runs_on_cpu
 
 __all__ = ["SmallMapConv2d", "train_fast_on_cpu"]
@@ -177,7 +178,7 @@ class _PairedConvolution(torch.autograd.Function):
 
 
 def train_fast_on_cpu(model: nn.Module, *, in_evaluation: bool = False) -> nn.Module:
-    """Let the convolutions of any network take the ways that are faster on a CPU; return it.
+    """Let the layers of any network take the ways that are faster on a CPU; return it.
 
     Its modules change their class and nothing else: weights, names, hooks and random numbers stay
     as they were. A module of a class of somebody's own is left alone.
@@ -190,6 +191,8 @@ def train_fast_on_cpu(model: nn.Module, *, in_evaluation: bool = False) -> nn.Mo
     for module in model.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = _faster(module)
+        elif type(module) is nn.BatchNorm2d:
+            module.__class__ = ImagewiseBatchNorm2d
         if isinstance(module, SmallMapConv2d):
             module.in_evaluation = in_evaluation
     return model

@@ -103,7 +103,7 @@ class Layers(nn.Module):
 def test_a_compiled_step_of_shufflenets_layers_is_the_eager_one(compiling):
     """The layers that are faster on a CPU are compiled whole, and give the same numbers."""
     torch.manual_seed(0)
-    layers = Layers().double().to(memory_format=torch.channels_last).train()
+    layers = train_fast_on_cpu(Layers()).double().to(memory_format=torch.channels_last).train()
     with torch.no_grad():
         layers.stem[1].weight[::2].neg_()
     images = torch.randn(4, 3, 9, 9, dtype=torch.float64)
@@ -124,7 +124,7 @@ def test_a_compiled_step_of_shufflenets_layers_is_the_eager_one(compiling):
 
 @pytest.mark.slow
 def test_the_student_is_compiled_as_one_graph(compiling):
-    network = create("shufflenet_v2_x0_5", num_classes=7)
+    network = train_fast_on_cpu(create("shufflenet_v2_x0_5", num_classes=7))
     network.to(memory_format=torch.channels_last).train()
     found = torch._dynamo.explain(network)(
         torch.randn(2, 3, 48, 48).to(memory_format=torch.channels_last)
