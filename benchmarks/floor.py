@@ -46,6 +46,7 @@ from fersearch.distill import (
 from fersearch.distill.compiled import compiled
 from fersearch.distill.recipe import make_optimizer
 from fersearch.distill.run import TrainingRun
+from fersearch.models.batch_norm import ImagewiseBatchNorm2d
 
 NAMES = {
     "nchw": "torchvision, channels-first",
@@ -54,6 +55,7 @@ NAMES = {
     "compiled": "our network, compiled",
     "layered": "our network, its stem layer by layer",
     "compiled layered": "our network, its stem layer by layer, compiled",
+    "compiled norms": "our network, PyTorch's batch normalisation, compiled",
     "loop": "our whole training loop",
 }
 
@@ -83,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.compile:
             seconds = timed(calls["compiled"])
             calls["compiled layered"]()
+            calls["compiled norms"]()
             record.figures["compiling_s"] = seconds
             record.say(f"  compiling, and the first steps: {seconds:.0f} s")
         found = interleaved(
@@ -98,7 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs = [("nchw", "ours"), ("last", "ours"), ("loop", "ours"), ("nchw", "loop")]
     pairs.append(("layered", "ours"))
     if given.compile:
-        pairs += [("compiled", "ours"), ("compiled layered", "compiled")]
+        pairs += [
+            ("compiled", "ours"),
+            ("compiled layered", "compiled"),
+            ("compiled norms", "compiled"),
+        ]
     for over, under in pairs:
         record.compare(NAMES[over], NAMES[under])
     record.finish()
@@ -164,6 +171,13 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
         stem.maxpool.register_forward_hook(lambda *_: None)
         return network
 
+    def plain_norms() -> nn.Module:
+        network = build_model(run.job, classes)
+        for module in network.modules():
+            if isinstance(module, ImagewiseBatchNorm2d):
+                module.__class__ = nn.BatchNorm2d
+        return network
+
     def fused(network: nn.Module) -> Optimizer:
         return make_optimizer(network.parameters(), recipe)
 
@@ -182,6 +196,7 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
         )
         calls["compiled"] = steps(compiled(build_model(run.job, classes), execution), dense, fused)
         calls["compiled layered"] = steps(compiled(layered(), execution), dense, fused)
+        calls["compiled norms"] = steps(compiled(plain_norms(), execution), dense, fused)
     return calls
 
 

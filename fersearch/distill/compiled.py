@@ -55,16 +55,4 @@ def compiled(network: nn.Module, execution: Execution) -> nn.Module:
         return network
     # Read by PyTorch at every use; the user's own choice stands.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", execution.compile_cache)
-    return _Compiled(network, {"fallback_random": True, **_two_passes()})
-
-
-def _two_passes() -> dict[str, Any]:
-    """Return the option that variances on a CPU take two passes: mean, then squared distances.
-
-    One pass, which divides at every number, is slower up to 10 million numbers at least. Both are
-    more exact than the kernel of PyTorch that uncompiled steps take. Not every PyTorch has it.
-    """
-    option = "use_two_step_variance_threshold"
-    if not hasattr(torch._inductor.config.cpp, option):
-        return {}
-    return {f"cpp.{option}": 10_000_000}
+    return _Compiled(network, {"fallback_random": True})

@@ -133,16 +133,6 @@ def test_the_student_is_compiled_as_one_graph(compiling):
     assert not found.break_reasons
 
 
-def test_an_older_pytorch_is_not_asked_for_two_passes(compiling, monkeypatch):
-    wanted = []
-    monkeypatch.setattr(torch, "compile", lambda network, **given: wanted.append(given["options"]))
-    compiled(nn.Linear(2, 2), compiling)
-    monkeypatch.delattr(torch._inductor.config.cpp, "use_two_step_variance_threshold")
-    compiled(nn.Linear(2, 2), compiling)
-    assert wanted[0].pop("cpp.use_two_step_variance_threshold") > 1024
-    assert wanted[0] == wanted[1]
-
-
 def test_on_a_cpu_a_network_of_small_map_products_is_left_alone(compiling):
     network = train_fast_on_cpu(create("eff_resnet18", num_classes=7, image_size=32))
     assert compiled(network, compiling) is network

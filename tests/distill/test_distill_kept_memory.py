@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.step import HANDED_BACK
+
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="another C library than glibc"
@@ -77,7 +79,8 @@ def test_huge_pages_are_asked_for_where_the_system_waits_for_that() -> None:
 
 
 @pytest.mark.parametrize(
-    "variables", [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}]
+    "variables",
+    [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, HANDED_BACK],
 )
 def test_who_tuned_the_allocator_keeps_what_they_chose(variables: dict[str, str]) -> None:
     assert blocks("keep", **variables)[0] == "False"
