@@ -80,7 +80,7 @@ def test_huge_pages_are_asked_for_where_the_system_waits_for_that() -> None:
 
 @pytest.mark.parametrize(
     "variables",
-    [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, HANDED_BACK],
+    [{"MALLOC_TOP_PAD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, HANDED_BACK],
 )
 def test_who_tuned_the_allocator_keeps_what_they_chose(variables: dict[str, str]) -> None:
     assert blocks("keep", **variables)[0] == "False"
