@@ -24,7 +24,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness import CLOCKS, Recorder, add_common, interleaved
 from fersearch.distill import make_recipe
-from fersearch.distill.kept_memory import keep_freed_memory
 from fersearch.distill.recipe import clipped_step, make_optimizer
 from fersearch.models import create, shufflenet, train_fast_on_cpu
 from fersearch.models.cpu_training import DepthwiseConv2d, PointwiseConv2d
@@ -163,7 +162,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     record = Recorder("parts", given)
     torch.set_num_threads(given.threads)
-    keep_freed_memory()  # as training does
     record.say(f"{given.model}, {given.image_size} px, batch {given.batch_size}")
     measure(record, given)
     tell_profiles(record, given)

@@ -10,8 +10,6 @@
 ``plain``         a PyTorch loop: ImageFolder, DataLoader, PIL transforms, the teacher at every step
 ``torchdistill``  torchdistill's loop on the same pictures; needs ``pip install torchdistill``
 ``X, two processes``  two processes of X at once with one thread each, all cores in all
-``X, memory handed back``  two such processes that leave the C library's allocator as it is; only
-                  with ``--handed-back``
 
 Everything is trained one epoch in turn, round after round. What a study also saves by computing
 soft labels once is not in these figures: ``study`` has it.
@@ -22,15 +20,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import multiprocessing
-import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest import mock
 
 from benchmarks.harness import Recorder, add_common, interleaved
 from fersearch.environment import resolve_device, usable_cores
@@ -39,9 +35,6 @@ if TYPE_CHECKING:
     from benchmarks.loops import LoopSetup
 
 PAIRED = ("replay", "compiled", "torchdistill")
-# Ours keep freed memory, unless the allocator was tuned: here by what changes nothing for processes
-# of one thread. (Most other variables end glibc's own adjusting, which makes a step twice as long.)
-HANDED_BACK = {"MALLOC_ARENA_MAX": "8"}
 NAMES = ("floor", "recorded floor", "replay", "compiled", "online", "plain", "torchdistill")
 COMPARED = (
     ("replay", "floor"),
@@ -52,28 +45,13 @@ COMPARED = (
     ("replay, two processes", "torchdistill, two processes"),
     ("compiled", "replay"),
     ("compiled, two processes", "torchdistill, two processes"),
-    ("replay, two processes", "replay, memory handed back"),
-    ("compiled, two processes", "compiled, memory handed back"),
 )
 
 
 class Pair:
-    """Processes that train one loop each, with one thread, and start every epoch together.
+    """Processes that train one loop each, with one thread, and start every epoch together."""
 
-    Args:
-        name: The loop.
-        setup: What all loops share.
-        count: Number of processes.
-        variables: Of their environment, besides those of this process.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        setup: LoopSetup,
-        count: int = 2,
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, name: str, setup: LoopSetup, count: int = 2) -> None:
         context = multiprocessing.get_context("spawn")
         self._workers = []
         for _ in range(count):
@@ -81,8 +59,7 @@ class Pair:
             process = context.Process(
                 target=_serve, args=(theirs, name, replace(setup, threads=1)), daemon=True
             )
-            with mock.patch.dict(os.environ, variables or {}):
-                process.start()
+            process.start()
             theirs.close()
             self._workers.append((process, ours))
         for _, connection in self._workers:
@@ -138,9 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", choices=NAMES, help="may be repeated")
     parser.add_argument("--compile", action="store_true", help="compiled steps, too: minutes more")
     parser.add_argument("--no-pairs", action="store_true", help="leave two processes out")
-    parser.add_argument(
-        "--handed-back", action="store_true", help="two processes of ours that keep no memory, too"
-    )
     parser.add_argument("--cache", type=Path, help="folder that keeps the pictures for next time")
     add_common(parser)
     given = parser.parse_args(arguments)
@@ -182,12 +156,6 @@ def measure(
     tasks = {name: speed(make_loop(name, setup)) for name in names}
     paired = [] if given.no_pairs else [name for name in PAIRED if name in names]
     pairs = {f"{name}, two processes": Pair(name, setup) for name in paired}
-    if given.handed_back:
-        pairs |= {
-            f"{name}, memory handed back": Pair(name, setup, variables=HANDED_BACK)
-            for name in paired
-            if name != "torchdistill"
-        }
     tasks |= {name: speed(pair.epoch) for name, pair in pairs.items()}
     try:
         found = interleaved(tasks, rounds=given.rounds)

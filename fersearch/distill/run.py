@@ -20,7 +20,6 @@ from fersearch.distill.compiled import compiled
 from fersearch.distill.criteria import make_loss
 from fersearch.distill.evaluation import EVALUATION_BATCH, predict_logits, split_metrics
 from fersearch.distill.job import Execution, TrainJob
-from fersearch.distill.kept_memory import keep_freed_memory
 from fersearch.distill.outcomes import DivergedError, EpochSums, TrainOutcome
 from fersearch.distill.precision import autocast, trains_in_bfloat16
 from fersearch.distill.recipe import (
@@ -88,8 +87,6 @@ class TrainingRun:
     ) -> None:
         self.job = job
         self.execution = execution
-        if execution.device == "cpu":
-            keep_freed_memory()
         data = data or RunData.of(job, dataset, execution)
         self.train_views, self.val_views = data.train_views, data.val_views
         self.labels, self.val_labels = data.labels, data.val_labels
