@@ -98,8 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for name, values in found.items():
         record.add(NAMES[name], values, "ms a step", digits=1)
-    pairs = [("nchw", "ours"), ("last", "ours"), ("loop", "ours"), ("nchw", "loop")]
-    pairs.append(("layered", "ours"))
+    pairs = [
+        ("nchw", "ours"),
+        ("last", "ours"),
+        ("loop", "ours"),
+        ("nchw", "loop"),
+        ("layered", "ours"),
+    ]
     if given.compile:
         pairs += [
             ("compiled", "ours"),

@@ -161,15 +161,9 @@ def _stem(
 
 @_stem.register_fake
 def _(
-    x: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    eps: float,
-    stride: list[int],
-    window: list[int],
+    x: Tensor, weight: Tensor, scale: Tensor, *others: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
-    del shift, eps
+    *_, stride, window = others
     maps = [F.conv2d(part, weight, None, stride, 1) for part in _parts(x, weight, stride)]
     tops, places = zip(*(_pool(made, window) for made in maps), strict=True)
     pooled = torch.cat(tops)
