@@ -1,10 +1,10 @@
 """A student's training step against its floor: forward, backward and SGD on one batch in memory.
 
-Five things take as many steps each, in turn, round after round, so that whatever else the machine
+Six things take as many steps each, in turn, round after round, so that whatever else the machine
 does meets all alike: torchvision's network in PyTorch's usual memory format, the same in
 channels-last, our network, which has the same layers and dropout besides, the same with its stem
-layer by layer, and our whole training loop, which also draws views, reads replayed soft labels,
-clips gradients and follows its schedule.
+layer by layer and with a matrix product for every convolution of one pixel, and our whole training
+loop, which also draws views, reads replayed soft labels, clips gradients and follows its schedule.
 torchvision's network is trained by PyTorch's SGD as it is by default, ours by the fused one.
 Ratios are medians over the rounds, with their range.
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -47,6 +48,8 @@ from fersearch.distill.compiled import compiled
 from fersearch.distill.recipe import make_optimizer
 from fersearch.distill.run import TrainingRun
 from fersearch.models.batch_norm import ImagewiseBatchNorm2d
+from fersearch.models.cpu_training import PointwiseConv2d
+from fersearch.models.shufflenet import ShuffleUnit
 
 NAMES = {
     "nchw": "torchvision, channels-first",
@@ -55,9 +58,21 @@ NAMES = {
     "compiled": "our network, compiled",
     "layered": "our network, its stem layer by layer",
     "compiled layered": "our network, its stem layer by layer, compiled",
+    "products": "our network, products alone",
+    "compiled products": "our network, products alone, compiled",
+    "compiled sums": "our network, gradients summed by the compiler, compiled",
     "compiled norms": "our network, PyTorch's batch normalisation, compiled",
     "loop": "our whole training loop",
 }
+COMPILED_VARIANTS = ("compiled layered", "compiled norms", "compiled products", "compiled sums")
+
+
+class CompilerSums(ShuffleUnit):
+    """A unit whose branches' gradients are summed wherever the compiler likes."""
+
+    def for_both_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the map itself, twice."""
+        return x, x
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,8 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         calls = contestants(given, training(given, Path(folder)))
         if given.compile:
             seconds = timed(calls["compiled"])
-            calls["compiled layered"]()
-            calls["compiled norms"]()
+            for variant in COMPILED_VARIANTS:
+                calls[variant]()
             record.figures["compiling_s"] = seconds
             record.say(f"  compiling, and the first steps: {seconds:.0f} s")
         found = interleaved(
@@ -104,13 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("loop", "ours"),
         ("nchw", "loop"),
         ("layered", "ours"),
+        ("products", "ours"),
     ]
     if given.compile:
-        pairs += [
-            ("compiled", "ours"),
-            ("compiled layered", "compiled"),
-            ("compiled norms", "compiled"),
-        ]
+        pairs.append(("compiled", "ours"))
+        pairs += [(variant, "compiled") for variant in COMPILED_VARIANTS]
     for over, under in pairs:
         record.compare(NAMES[over], NAMES[under])
     record.finish()
@@ -183,6 +196,20 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
                 module.__class__ = nn.BatchNorm2d
         return network
 
+    def products_alone() -> nn.Module:
+        network = build_model(run.job, classes)
+        for module in network.modules():
+            if isinstance(module, PointwiseConv2d):
+                module.many_pixels = sys.maxsize
+        return network
+
+    def compiler_sums() -> nn.Module:
+        network = build_model(run.job, classes)
+        for module in network.modules():
+            if type(module) is ShuffleUnit:
+                module.__class__ = CompilerSums
+        return network
+
     def fused(network: nn.Module) -> Optimizer:
         return make_optimizer(network.parameters(), recipe)
 
@@ -193,6 +220,7 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
         "last": steps(theirs().to(memory_format=last), dense),
         "ours": steps(build_model(run.job, classes), dense, fused),
         "layered": steps(layered(), dense, fused),
+        "products": steps(products_alone(), dense, fused),
         "loop": lambda: run.train_epoch(0),
     }
     if given.compile:
@@ -202,6 +230,8 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
         calls["compiled"] = steps(compiled(build_model(run.job, classes), execution), dense, fused)
         calls["compiled layered"] = steps(compiled(layered(), execution), dense, fused)
         calls["compiled norms"] = steps(compiled(plain_norms(), execution), dense, fused)
+        calls["compiled products"] = steps(compiled(products_alone(), execution), dense, fused)
+        calls["compiled sums"] = steps(compiled(compiler_sums(), execution), dense, fused)
     return calls
 
 

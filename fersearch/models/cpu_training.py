@@ -20,11 +20,15 @@ __all__ = [
     "interleaved",
     "runs_on_cpu",
     "trains_on_cpu",
+    "twice",
 ]
 
 # oneDNN's gradient of a depthwise kernel of 3x3 takes 8 to 14 times as long on output maps of 2x2
 # as on maps of 3x3, and 2 to 6 times on single pixels.
 LEAST_FAST_SIDE = 3
+
+# From so many pixels on, of all images, a convolution of oneDNN is worth its conversion of weights.
+MANY_PIXELS = 8192
 
 
 def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
@@ -60,8 +64,11 @@ class PointwiseConv2d(nn.Conv2d):
     """Convolution with a kernel of one pixel, stride 1, no padding and no bias.
 
     In channels-last memory it is one matrix product, which skips oneDNN's conversion of the
-    weights in every call, forward and backward.
+    weights in every call, forward and backward. From ``many_pixels`` on, of all images, where that
+    conversion weighs little, it is oneDNN's convolution.
     """
+
+    many_pixels = MANY_PIXELS
 
     @classmethod
     def taking_over(cls, layer: nn.Conv2d) -> PointwiseConv2d:
@@ -73,9 +80,12 @@ class PointwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map ``(B, out_channels, H, W)`` of a float map ``(B, in_channels, H, W)``."""
+        batch, channels, height, width = x.shape
         if not trains_on_cpu(self, x):
             return super().forward(x)
-        batch, channels, height, width = x.shape
+        if batch * height * width >= self.many_pixels:
+            # Half of a map is made dense once, instead of forward and backward.
+            return super().forward(x.contiguous(memory_format=torch.channels_last))
         pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
         mixed = pixels.mm(self.weight.flatten(1).t())
         return mixed.view(batch, height, width, -1).permute(0, 3, 1, 2)
@@ -164,3 +174,40 @@ class _Interleave(torch.autograd.Function):
         pairs = mixed.view(*mixed.shape[:3], -1, 2)
         one, other = (pairs[..., half].contiguous().permute(0, 3, 1, 2) for half in (0, 1))
         return one, other
+
+
+def twice(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a map for each of the two layers that see it.
+
+    In a compiled step the sum of the two gradients is made before it is used. The compiler would
+    add them in the loop that takes every second channel of them (:func:`interleaved`), which then
+    works on single numbers.
+    """
+    if torch.compiler.is_compiling():
+        pair: tuple[Tensor, Tensor] = _Twice.apply(x)
+        return pair
+    return x, x
+
+
+class _Twice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        del ctx
+        return x.view_as(x), x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        del ctx
+        total: Tensor = _sum(*grads)
+        return total
+
+
+@torch.library.custom_op("fersearch::sum", mutates_args=())
+def _sum(one: Tensor, other: Tensor) -> Tensor:
+    """Return the sum of two maps; ``torch.compile`` cannot look into it."""
+    return one + other
+
+
+@_sum.register_fake
+def _(one: Tensor, other: Tensor) -> Tensor:
+    return one + other

@@ -23,6 +23,7 @@ from fersearch.models.cpu_training import (
     PointwiseConv2d,
     interleaved,
     trains_on_cpu,
+    twice,
 )
 from fersearch.models.options import check_choice, check_drop_rate
 from fersearch.models.pooled_stem import pooled_first, pools_first
@@ -123,7 +124,12 @@ class ShuffleUnit(InvertedResidual):
         if self.stride == 1:
             one, other = x.chunk(2, dim=1)
             return pair(one, self.branch2(other))
-        return pair(self.branch1(x), self.branch2(x))
+        one, other = self.for_both_branches(x)
+        return pair(self.branch1(one), self.branch2(other))
+
+    def for_both_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the map that a unit of stride 2 gives to each of its branches."""
+        return twice(x) if trains_on_cpu(self, x) else (x, x)
 
 
 def _take_over_pointwise(layers: nn.Sequential) -> None:

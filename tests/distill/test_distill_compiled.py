@@ -87,13 +87,15 @@ def test_compiled_trials_are_not_stacked(tiny_data):
 
 
 class Layers(nn.Module):
-    """A stem, a unit and dropout: all of the student's own layers, small."""
+    """A stem, units of both kinds and dropout: all of the student's own layers, small."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8))
         self.pooling = nn.MaxPool2d(3, 2, 1)
-        self.rest = nn.Sequential(nn.ReLU(), ShuffleUnit(8, 8, 1), nn.Dropout(0.5))
+        self.rest = nn.Sequential(
+            nn.ReLU(), ShuffleUnit(8, 8, 1), ShuffleUnit(8, 12, 2), nn.Dropout(0.5)
+        )
 
     def forward(self, x):
         return self.rest(pooled_first(x, *self.stem, self.pooling))
@@ -119,7 +121,9 @@ def test_a_compiled_step_of_shufflenets_layers_is_the_eager_one(compiling):
     for fast, eager in zip(found[1], found[0], strict=True):
         torch.testing.assert_close(fast, eager, rtol=1e-7, atol=1e-9)
     kernels = Path(compiling.compile_cache).rglob("*.py")
-    assert any("fersearch.stem_backward" in file.read_text() for file in kernels)
+    written = "".join(file.read_text() for file in kernels)
+    assert "fersearch.stem_backward" in written
+    assert "fersearch.sum" in written
 
 
 @pytest.mark.slow

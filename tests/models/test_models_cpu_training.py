@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
@@ -10,12 +11,13 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from fersearch.models import create
+from fersearch.models import cpu_training, create
 from fersearch.models.cpu_training import (
     DepthwiseConv2d,
     PointwiseConv2d,
     interleaved,
     trains_on_cpu,
+    twice,
 )
 
 LAST = torch.channels_last
@@ -71,6 +73,14 @@ def test_evaluation_takes_pytorchs_own_layers() -> None:
     x = torch.randn(2, 3, 48, 48, dtype=torch.float64).to(memory_format=LAST)
     assert trains_on_cpu(ours, x)
     assert not trains_on_cpu(ours.eval(), x)
+    with torch.no_grad():
+        names = operators(lambda: ours(x))
+    assert "convolution" in names
+    assert "mm" not in names
+
+
+def operators(call: Callable[[], object]) -> set[str]:
+    """Return the names of PyTorch's operators that a call runs."""
     names = set()
 
     class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
@@ -78,10 +88,9 @@ def test_evaluation_takes_pytorchs_own_layers() -> None:
             names.add(func.__name__.split(".")[0])
             return func(*args, **(kwargs or {}))
 
-    with torch.no_grad(), Recorder():
-        ours(x)
-    assert "convolution" in names
-    assert "mm" not in names
+    with Recorder():
+        call()
+    return names
 
 
 def test_channels_first_maps_and_integers_are_left_to_pytorch() -> None:
@@ -98,6 +107,30 @@ def test_a_pointwise_layer_mixes_channels_by_hand() -> None:
         layer.weight.copy_(torch.tensor([10.0, 1.0]).view(1, 2, 1, 1))
     x = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]]).to(memory_format=LAST)
     assert layer(x).tolist() == [[[[13.0, 24.0]]]]
+
+
+@pytest.mark.parametrize("many_pixels", [2 * 12, 2 * 12 + 1])
+@pytest.mark.parametrize("halved", [False, True])
+def test_a_pointwise_layer_convolves_many_pixels_and_multiplies_few(
+    many_pixels: int, halved: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = PointwiseConv2d(6, 5, 1, bias=False).double()
+    layer.many_pixels = many_pixels
+    plain = nn.Conv2d(6, 5, 1, bias=False).double()
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 12 if halved else 6, 3, 4, dtype=torch.float64).to(memory_format=LAST)
+    answers = []
+    for module in (layer, plain):
+        inputs = x.clone().requires_grad_()
+        output = module(inputs[:, -6:])
+        (output**3).sum().backward()
+        answers.append((output, inputs.grad, module.weight.grad))
+    for found, expected in zip(*answers, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert answers[0][0].is_contiguous(memory_format=LAST)
+    convolves = "convolution" in operators(lambda: layer(x[:, -6:]))
+    assert convolves == (many_pixels == 2 * 12)
 
 
 def test_a_pointwise_layer_takes_over_weights_and_mode_and_draws_no_random_numbers() -> None:
@@ -177,3 +210,17 @@ def test_a_half_of_the_network_in_evaluation_mode_keeps_its_statistics() -> None
     step(ours, torch.randn(2, 3, 48, 48, dtype=torch.float64).to(memory_format=LAST))
     assert torch.equal(ours.stage3[0].branch2[1].running_mean, before)
     assert ours.stage2[0].branch2[1].num_batches_tracked == 1
+
+
+def test_a_map_for_two_layers_gets_the_sum_of_their_gradients() -> None:
+    x = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1).requires_grad_()
+    one, other = twice(x)
+    (3 * one + other**2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == [3 + 2, 3 + 4]
+
+
+def test_the_sum_that_compilers_cannot_look_into_is_a_proper_operator() -> None:
+    maps = [torch.randn(2, 4, 3, 3).to(memory_format=LAST) for _ in range(2)]
+    torch.library.opcheck(cpu_training._sum, maps)
+    assert torch.equal(cpu_training._sum(*maps), maps[0] + maps[1])
