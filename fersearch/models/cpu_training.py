@@ -8,6 +8,7 @@ docs/performance.md.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -65,10 +66,12 @@ class PointwiseConv2d(nn.Conv2d):
 
     In channels-last memory it is one matrix product, which skips oneDNN's conversion of the
     weights in every call, forward and backward. From ``many_pixels`` on, of all images, where that
-    conversion weighs little, it is oneDNN's convolution.
+    conversion weighs little, it is oneDNN's convolution (of float32, and where there is oneDNN).
     """
 
-    many_pixels = MANY_PIXELS
+    many_pixels = sys.maxsize
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        many_pixels = MANY_PIXELS
 
     @classmethod
     def taking_over(cls, layer: nn.Conv2d) -> PointwiseConv2d:
@@ -80,10 +83,10 @@ class PointwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map ``(B, out_channels, H, W)`` of a float map ``(B, in_channels, H, W)``."""
-        batch, channels, height, width = x.shape
         if not trains_on_cpu(self, x):
             return super().forward(x)
-        if batch * height * width >= self.many_pixels:
+        batch, channels, height, width = x.shape
+        if batch * height * width >= self.many_pixels and x.dtype == torch.float32:
             # Half of a map is made dense once, instead of forward and backward.
             return super().forward(x.contiguous(memory_format=torch.channels_last))
         pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
