@@ -273,12 +273,16 @@ class ProcessPool:
         return worker.task, Failure(message=f"its process ended with {reason}{hint}", died=True)
 
     def close(self) -> None:
-        """Stop the workers at once."""
+        """Stop the workers: those that work at once, the others by letting them end."""
         for worker in self._workers:
-            worker.process.terminate()
+            if worker.task:
+                worker.process.terminate()
             worker.connection.close()
         for worker in self._workers:
             worker.process.join(timeout=5)
+            if worker.process.exitcode is None:
+                worker.process.terminate()
+                worker.process.join(timeout=5)
 
 
 def make_pool(jobs: int, *, plugins: tuple[str, ...] = ()) -> Pool:
