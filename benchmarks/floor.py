@@ -64,7 +64,6 @@ NAMES = {
     "compiled norms": "our network, PyTorch's batch normalisation, compiled",
     "loop": "our whole training loop",
 }
-COMPILED_VARIANTS = ("compiled layered", "compiled norms", "compiled products", "compiled sums")
 
 
 class CompilerSums(ShuffleUnit):
@@ -73,6 +72,16 @@ class CompilerSums(ShuffleUnit):
     def for_both_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the map itself, twice."""
         return x, x
+
+
+# Our network without one of its faster ways: the layers that change, and how.
+VARIANTS: dict[str, tuple[type[nn.Module], Callable[[Any], object]]] = {
+    # A hook that does nothing: the stem's layers are called one after another.
+    "layered": (nn.MaxPool2d, lambda layer: layer.register_forward_hook(lambda *_: None)),
+    "norms": (ImagewiseBatchNorm2d, lambda layer: setattr(layer, "__class__", nn.BatchNorm2d)),
+    "products": (PointwiseConv2d, lambda layer: setattr(layer, "many_pixels", sys.maxsize)),
+    "sums": (ShuffleUnit, lambda layer: setattr(layer, "__class__", CompilerSums)),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -99,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         calls = contestants(given, training(given, Path(folder)))
         if given.compile:
             seconds = timed(calls["compiled"])
-            for variant in COMPILED_VARIANTS:
-                calls[variant]()
+            for name in VARIANTS:
+                calls[f"compiled {name}"]()
             record.figures["compiling_s"] = seconds
             record.say(f"  compiling, and the first steps: {seconds:.0f} s")
         found = interleaved(
@@ -123,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     if given.compile:
         pairs.append(("compiled", "ours"))
-        pairs += [(variant, "compiled") for variant in COMPILED_VARIANTS]
+        pairs += [(f"compiled {name}", "compiled") for name in VARIANTS]
     for over, under in pairs:
         record.compare(NAMES[over], NAMES[under])
     record.finish()
@@ -182,32 +191,12 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
         network: nn.Module = torchvision.models.shufflenet_v2_x1_0(num_classes=classes)
         return network
 
-    def layered() -> nn.Module:
-        network = build_model(run.job, classes)
-        stem: Any = network
-        # A hook that does nothing: the stem's layers are called one after another.
-        stem.maxpool.register_forward_hook(lambda *_: None)
-        return network
-
-    def plain_norms() -> nn.Module:
+    def variant(name: str) -> nn.Module:
+        kind, change = VARIANTS[name]
         network = build_model(run.job, classes)
         for module in network.modules():
-            if isinstance(module, ImagewiseBatchNorm2d):
-                module.__class__ = nn.BatchNorm2d
-        return network
-
-    def products_alone() -> nn.Module:
-        network = build_model(run.job, classes)
-        for module in network.modules():
-            if isinstance(module, PointwiseConv2d):
-                module.many_pixels = sys.maxsize
-        return network
-
-    def compiler_sums() -> nn.Module:
-        network = build_model(run.job, classes)
-        for module in network.modules():
-            if type(module) is ShuffleUnit:
-                module.__class__ = CompilerSums
+            if isinstance(module, kind):
+                change(module)
         return network
 
     def fused(network: nn.Module) -> Optimizer:
@@ -219,8 +208,8 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
         "nchw": steps(theirs(), inputs.contiguous()),
         "last": steps(theirs().to(memory_format=last), dense),
         "ours": steps(build_model(run.job, classes), dense, fused),
-        "layered": steps(layered(), dense, fused),
-        "products": steps(products_alone(), dense, fused),
+        "layered": steps(variant("layered"), dense, fused),
+        "products": steps(variant("products"), dense, fused),
         "loop": lambda: run.train_epoch(0),
     }
     if given.compile:
@@ -228,10 +217,9 @@ def contestants(given: argparse.Namespace, run: TrainingRun) -> dict[str, Callab
             run.execution, compile_cache=str(Path(tempfile.gettempdir()) / "fersearch-compiled")
         )
         calls["compiled"] = steps(compiled(build_model(run.job, classes), execution), dense, fused)
-        calls["compiled layered"] = steps(compiled(layered(), execution), dense, fused)
-        calls["compiled norms"] = steps(compiled(plain_norms(), execution), dense, fused)
-        calls["compiled products"] = steps(compiled(products_alone(), execution), dense, fused)
-        calls["compiled sums"] = steps(compiled(compiler_sums(), execution), dense, fused)
+        for name in VARIANTS:
+            network = compiled(variant(name), execution)
+            calls[f"compiled {name}"] = steps(network, dense, fused)
     return calls
 
 
