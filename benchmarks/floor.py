@@ -2,8 +2,8 @@
 
 Six things take as many steps each, in turn, round after round, so that whatever else the machine
 does meets all alike: torchvision's network in PyTorch's usual memory format, the same in
-channels-last, our network, which has the same layers and dropout besides, the same with its stem
-layer by layer and with a matrix product for every convolution of one pixel, and our whole training
+channels-last, our network, which has the same layers and dropout besides, ours with its stem layer
+by layer, ours with a matrix product for every convolution of one pixel, and our whole training
 loop, which also draws views, reads replayed soft labels, clips gradients and follows its schedule.
 torchvision's network is trained by PyTorch's SGD as it is by default, ours by the fused one.
 Ratios are medians over the rounds, with their range.

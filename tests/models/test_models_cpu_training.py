@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from operator_names import Names
 from torch import Tensor, nn
 
 from fersearch.models import cpu_training, create
@@ -73,24 +73,10 @@ def test_evaluation_takes_pytorchs_own_layers() -> None:
     x = torch.randn(2, 3, 48, 48, dtype=torch.float64).to(memory_format=LAST)
     assert trains_on_cpu(ours, x)
     assert not trains_on_cpu(ours.eval(), x)
-    with torch.no_grad():
-        names = operators(lambda: ours(x))
-    assert "convolution" in names
-    assert "mm" not in names
-
-
-def operators(call: Callable[[], object]) -> set[str]:
-    """Return the names of PyTorch's operators that a call runs."""
-    names = set()
-
-    class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            names.add(func.__name__.split(".")[0])
-            return func(*args, **(kwargs or {}))
-
-    with Recorder():
-        call()
-    return names
+    with torch.no_grad(), Names() as names:
+        ours(x)
+    assert "convolution" in names.seen
+    assert "mm" not in names.seen
 
 
 def test_channels_first_maps_and_integers_are_left_to_pytorch() -> None:
@@ -132,7 +118,9 @@ def test_a_pointwise_layer_convolves_many_pixels_and_multiplies_few(
     for found, expected in zip(*answers, strict=True):
         torch.testing.assert_close(found, expected)
     assert answers[0][0].is_contiguous(memory_format=LAST)
-    assert ("convolution" in operators(lambda: layer(x[:, -6:]))) == convolves
+    with Names() as names:
+        layer(x[:, -6:])
+    assert ("convolution" in names.seen) == convolves
 
 
 def test_a_pointwise_layer_takes_over_weights_and_mode_and_draws_no_random_numbers() -> None:

@@ -7,6 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
+from operator_names import Names
 from torch import Tensor, nn
 
 from fersearch.models import create, macs, small_maps, train_fast_on_cpu
@@ -37,18 +38,6 @@ def answers(module: nn.Module, x: Tensor) -> tuple[Tensor | None, ...]:
     output = module(inputs)
     (output**3).sum().backward()
     return output.detach(), inputs.grad, module.weight.grad
-
-
-class Names(torch.utils._python_dispatch.TorchDispatchMode):
-    """Collects the names of what PyTorch is asked to compute."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.seen.add(func.__name__.split(".")[0])
-        return func(*args, **(kwargs or {}))
 
 
 def test_a_map_of_two_by_two_by_hand() -> None:
